@@ -1,0 +1,50 @@
+"""What every handler of every plane can reach. Built once by `runpod_emulator.server.assemble`."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from aiohttp import web
+
+from runpod_emulator.config import Config
+from runpod_emulator.model import WorkerView
+from runpod_emulator.ports import Endpoints, Fleet, Host
+from runpod_emulator.store import Store
+
+
+class _NotAssembled:
+    """Stands in for the fleet until assembly sets it; using it is a mistake of ours, not of the user."""
+
+    def _refuse(self) -> NoReturn:
+        raise RuntimeError("the fleet is not set yet: use it from handlers and tasks, not while the app is assembled")
+
+    def workers(self, endpoint_id: str) -> list[WorkerView]:
+        self._refuse()
+
+    def endpoint_changed(self, endpoint_id: str) -> None:
+        self._refuse()
+
+    async def endpoint_deleted(self, endpoint_id: str) -> None:
+        self._refuse()
+
+
+@dataclass
+class Context:
+    """Mutable only during assembly: the fleet needs the context, so it is set after it."""
+
+    config: Config
+    store: Store
+    endpoints: Endpoints
+    host: Host
+    fleet: Fleet = field(default_factory=_NotAssembled)
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch. Tests pass one that they move themselves."""
+    api_key: str = field(default="", repr=False)
+    """The caller's key. Workers have keys of their own, which open nothing but their own worker-plane routes."""
+    base_url: str = ""
+    """`http://127.0.0.1:<port>`, known once the socket is bound; request URLs and the workers' webhooks start with it."""
+
+
+CONTEXT: web.AppKey[Context] = web.AppKey("runpod_emulator.context", Context)
+"""`request.app[CONTEXT]` inside a handler."""
