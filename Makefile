@@ -1,0 +1,55 @@
+# Two commands do everything: `make up` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+STACK ?= local
+VENV := .venv/bin
+CLI := $(VENV)/vllm-runpod
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-all up preview refresh ask down clean test lint lock contract
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## the project's environments, without vLLM and the model
+	@$(PYTHON) tools/setup.py dev
+
+setup-all: ## setup, vLLM on the CPU and the local model
+	@$(PYTHON) tools/setup.py all
+
+ifeq ($(STACK),local)
+up: setup-all ## bake, deploy and ask (STACK=local on this machine; STACK=prod on RunPod, asks before it spends)
+else
+up: setup
+endif
+	@$(CLI) up --stack $(STACK) $(if $(YES),--yes)
+
+preview: setup ## the whole plan (STACK=prod works without key, CLI and network)
+	@$(CLI) preview --stack $(STACK) $(if $(DIFF),--diff) $(if $(JSON),--json)
+
+refresh: setup ## compare the state with what is really there
+	@$(CLI) refresh --stack $(STACK) $(if $(YES),--yes)
+
+ask: setup ## ask the model: make ask PROMPT="..."
+	@$(CLI) ask --stack $(STACK) -- "$$PROMPT"
+
+down: setup ## end the stack; for STACK=local its processes and local state too
+	@$(CLI) down --stack $(STACK) $(if $(YES),--yes)
+
+clean: ## down, then remove environments, images and caches
+	@if [ -x $(CLI) ]; then $(CLI) down --stack local --yes; fi
+	rm -rf .venv .local dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+test: setup-all ## all tests that this machine can run; lists what it skipped and why
+	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff and mypy, both strict
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+
+contract: setup ## fetch RunPod's public OpenAPI document, check its hash, run the contract tests
+	@$(VENV)/python scripts/fetch_contract.py
+	@$(VENV)/python -m pytest tests/contract
+
+lock: setup ## compile requirements/*.in into locked files with hashes
+	@$(PYTHON) tools/lock.py
