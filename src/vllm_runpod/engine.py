@@ -1,0 +1,135 @@
+"""Which Pulumi engine runs the program, and with what environment.
+
+The `pulumi` on PATH when there is one, else `pulumi_embedded`; both as a child process with the same flags. For stack
+`local` the child's environment is closed: its state goes to the file backend in the clone, its key is the emulator's
+own, and a left-over RUNPOD_API_BASE_URL cannot send it to the paid cloud.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redaction import redact, register_secret
+from vllm_runpod.errors import CommandError, EngineFailed
+from vllm_runpod.project import LOCAL_STACK, Project
+
+LOCAL_PASSPHRASE = "local"  # noqa: S105 - documented: the local state holds nothing but the emulator's secrets
+"""Passphrase of stack `local` when the user has set none: its state belongs to an emulator on this machine."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A command that takes the Pulumi CLI's arguments."""
+
+    command: tuple[str, ...]
+    name: str
+    embedded: bool
+
+
+def choose_engine() -> Engine:
+    """`pulumi` from PATH, else the embedded engine."""
+    found = shutil.which("pulumi")
+    if found:
+        return Engine((found,), "pulumi", embedded=False)
+    return Engine((sys.executable, "-m", "pulumi_embedded"), "pulumi_embedded", embedded=True)
+
+
+def environment(project: Project, stack: str) -> dict[str, str]:
+    """The environment of the engine's process for `stack`."""
+    env = dict(os.environ)
+    env["PULUMI_SKIP_UPDATE_CHECK"] = "true"
+    if env.get("RUNPOD_API_KEY"):
+        register_secret(env["RUNPOD_API_KEY"])
+    if stack != LOCAL_STACK:
+        return env
+    for name in ("RUNPOD_API_BASE_URL", "RUNPOD_ENDPOINT_BASE_URL", "RUNPOD_API_KEY", "PULUMI_ACCESS_TOKEN"):
+        env.pop(name, None)
+    project.backend.mkdir(parents=True, exist_ok=True)
+    env["PULUMI_BACKEND_URL"] = f"file://{project.backend}"
+    env["PULUMI_HOME"] = str(project.local / "pulumi-home")
+    if "PULUMI_CONFIG_PASSPHRASE" not in env and "PULUMI_CONFIG_PASSPHRASE_FILE" not in env:
+        env["PULUMI_CONFIG_PASSPHRASE"] = LOCAL_PASSPHRASE
+    return env
+
+
+def run(project: Project, stack: str, arguments: Sequence[str], engine: Engine | None = None) -> None:
+    """Run one engine command in the user's terminal. Raises EngineFailed."""
+    engine = engine or choose_engine()
+    code = _call(engine, project, stack, arguments)
+    if code:
+        raise EngineFailed(f"{engine.name} {arguments[0]}", code)
+
+
+def run_json(project: Project, stack: str, arguments: Sequence[str], engine: Engine | None = None) -> Any:
+    """Run one engine command that prints JSON and return it. Raises EngineFailed with its error lines."""
+    engine = engine or choose_engine()
+    done = subprocess.run(
+        _command(engine, project, stack, arguments),
+        cwd=project.root,
+        env=environment(project, stack),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        print(redact(done.stderr or done.stdout).strip(), file=sys.stderr)
+        raise EngineFailed(f"{engine.name} {arguments[0]}", done.returncode)
+    try:
+        return json.loads(done.stdout)
+    except ValueError as error:
+        raise CommandError(
+            f"`{engine.name} {' '.join(arguments)}` did not print JSON: {redact(done.stdout[:200])}"
+        ) from error
+
+
+def ensure_stack(project: Project, stack: str, engine: Engine) -> None:
+    """Create the stack in its backend when it is not there yet."""
+    listed = run_json(project, stack, ("stack", "ls", "--json"), engine)
+    names = {str(entry.get("name", "")).rsplit("/", 1)[-1] for entry in listed}
+    if stack not in names:
+        done = subprocess.run(
+            [*engine.command, "stack", "init", stack, "--cwd", str(project.root), "--non-interactive"],
+            cwd=project.root,
+            env=environment(project, stack),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            print(redact(done.stderr or done.stdout).strip(), file=sys.stderr)
+            raise EngineFailed(f"{engine.name} stack init {stack}", done.returncode)
+
+
+def outputs(project: Project, stack: str, engine: Engine) -> dict[str, Any]:
+    """The stack's outputs, secrets masked."""
+    result = run_json(project, stack, ("stack", "output", "--json"), engine)
+    return dict(result) if isinstance(result, dict) else {}
+
+
+def _command(engine: Engine, project: Project, stack: str, arguments: Sequence[str]) -> list[str]:
+    scope = [] if tuple(arguments[:2]) == ("stack", "ls") else ["--stack", stack]
+    return [*engine.command, *arguments, *scope, "--cwd", str(project.root)]
+
+
+def _call(engine: Engine, project: Project, stack: str, arguments: Sequence[str]) -> int:
+    """Run in the foreground. On Ctrl-C wait until the engine has ended its steps and written its state, then go on
+    with the interruption; the terminal sends the signal to the engine too, and a second one makes it stop at once.
+    """
+    child = subprocess.Popen(
+        _command(engine, project, stack, arguments), cwd=project.root, env=environment(project, stack)
+    )
+    interrupted = False
+    while True:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+            continue
+        if interrupted:
+            raise KeyboardInterrupt
+        return code

@@ -1,0 +1,196 @@
+"""`up`, `preview`, `refresh`, `down` and `ask`: the rooms in the order a user needs them."""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict
+
+import click
+
+from redaction import register_secret
+from vllm_runpod import emulator_process, engine, local_bake, report
+from vllm_runpod.ask import Answer, ask
+from vllm_runpod.cost import ask_before_spending
+from vllm_runpod.errors import CommandError, EmulatorFailed, EngineFailed
+from vllm_runpod.project import LOCAL_STACK, Project
+
+
+def say(text: str) -> None:
+    """Tell the user what happens; results go to stdout, this goes to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as_json: bool) -> None:
+    """Deploy `stack` and ask its model. For stack `local` bake and start the emulator first.
+
+    Raises CommandError. When it is interrupted, an emulator that it started is stopped again.
+    """
+    project.config(stack)
+    timings = report.Timings(project)
+    chosen = engine.choose_engine()
+    if chosen.embedded:
+        say("pulumi is not on PATH; using pulumi_embedded, whose state the pulumi CLI takes over unchanged")
+    if stack != LOCAL_STACK:
+        ask_before_spending(project, stack, chosen, assume_yes=assume_yes)
+        _deploy(project, stack, chosen, timings)
+        _finish(project, stack, chosen, timings, prompt, as_json)
+        return
+    with timings.phase("bake", "bake the image"):
+        local_bake.bake(project)
+    running = None
+    try:
+        with timings.phase("emulator", "start the emulator"):
+            running = emulator_process.start(project)
+        say(f"emulator: {running.url} (pid {running.pid})")
+        _deploy(project, stack, chosen, timings)
+        _finish(project, stack, chosen, timings, prompt, as_json)
+    except KeyboardInterrupt:
+        if running is not None and running.started_here:
+            say("stopping the emulator and its workers")
+            emulator_process.stop_pid(running.pid)
+        raise
+
+
+def _deploy(project: Project, stack: str, chosen: engine.Engine, timings: report.Timings) -> None:
+    with timings.phase("deploy", "deploy, worker start included"):
+        engine.ensure_stack(project, stack, chosen)
+        engine.run(project, stack, ("up", "--yes", "--skip-preview", "--non-interactive"), chosen)
+
+
+def _finish(
+    project: Project, stack: str, chosen: engine.Engine, timings: report.Timings, prompt: str | None, as_json: bool
+) -> None:
+    found = engine.outputs(project, stack, chosen)
+    answer = None
+    if prompt is not None:
+        say("")
+        answer = _ask(project, stack, found, prompt, show=not as_json)
+    if stack == LOCAL_STACK:
+        timings.add_worker(project, str(found.get("endpointId", "")))
+    if as_json:
+        print(
+            json.dumps(
+                {"outputs": found, "answer": asdict(answer) if answer else None, "seconds": timings.as_dict()}, indent=2
+            )
+        )
+        return
+    report.show(timings, answer)
+    suffix = "" if stack == LOCAL_STACK else f" STACK={stack}"
+    say(f'\nask more:  make ask{suffix} PROMPT="..."\nstop:      make down{suffix}')
+
+
+def preview(project: Project, stack: str, *, diff: bool, as_json: bool, expect_no_changes: bool) -> None:
+    """Show the plan. Needs neither the emulator nor a key; what only the cloud knows is unknown."""
+    project.config(stack)
+    chosen = engine.choose_engine()
+    flags = [
+        flag for flag, on in (("--diff", diff), ("--json", as_json), ("--expect-no-changes", expect_no_changes)) if on
+    ]
+    if not chosen.embedded:
+        engine.ensure_stack(project, stack, chosen)
+    engine.run(project, stack, ("preview", "--non-interactive", *flags), chosen)
+
+
+def refresh(project: Project, stack: str, *, assume_yes: bool) -> None:
+    """Bring the state up to what is really there."""
+    project.config(stack)
+    _need_emulator(project, stack)
+    if not assume_yes and stack != LOCAL_STACK:
+        click.confirm(f"Refresh the state of stack `{stack}`?", abort=True)
+    engine.run(project, stack, ("refresh", "--yes", "--skip-preview", "--non-interactive"))
+
+
+def down(project: Project, stack: str, *, assume_yes: bool) -> None:
+    """Destroy the stack; for `local` stop the emulator and remove its state, however much of it is there."""
+    project.config(stack)
+    if stack != LOCAL_STACK:
+        if not assume_yes:
+            click.confirm(f"Delete everything that stack `{stack}` declares?", abort=True)
+        engine.run(project, stack, ("destroy", "--yes", "--skip-preview", "--non-interactive"))
+        return
+    if emulator_process.status(project) is not None:
+        try:
+            if project.backend.is_dir():
+                engine.run(project, stack, ("destroy", "--yes", "--skip-preview", "--non-interactive"))
+        except EngineFailed as error:
+            # The emulator and everything in it goes anyway; nothing is lost but the state's own tidiness.
+            say(f"note: {error}; removing the local state all the same")
+        emulator_process.stop(project)
+        say("emulator: stopped")
+    for path in (project.backend, project.local / "pulumi-home"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in project.emulator_state.glob("*") if project.emulator_state.is_dir() else ():
+        # The cache holds unpacked images by digest; the next `up` starts faster with it. `make clean` removes it.
+        if path.name == "cache":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    say("local state: removed")
+
+
+def ask_stack(project: Project, stack: str, prompt: str, *, max_tokens: int, temperature: float, as_json: bool) -> None:
+    """Ask a deployed model and print its answer."""
+    project.config(stack)
+    _need_emulator(project, stack)
+    chosen = engine.choose_engine()
+    found = engine.outputs(project, stack, chosen)
+    answer = _ask(project, stack, found, prompt, show=not as_json, max_tokens=max_tokens, temperature=temperature)
+    if as_json:
+        print(json.dumps(asdict(answer) | {"tokens_per_second": answer.tokens_per_second}, indent=2))
+
+
+def _need_emulator(project: Project, stack: str) -> None:
+    if stack == LOCAL_STACK and emulator_process.status(project) is None:
+        host, port = project.emulator_address()
+        raise EmulatorFailed(f"the emulator is not running on {host}:{port}\n\nhint: `make up` starts it")
+
+
+def _ask(
+    project: Project,
+    stack: str,
+    found: dict[str, object],
+    prompt: str,
+    *,
+    show: bool,
+    max_tokens: int = 256,
+    temperature: float = 0.0,
+) -> Answer:
+    base_url = found.get("openaiBaseUrl")
+    model = found.get("model")
+    if not isinstance(base_url, str) or not isinstance(model, str):
+        raise CommandError(
+            f"stack `{stack}` has no outputs openaiBaseUrl and model\n\nhint: `make up STACK={stack}` deploys it"
+        )
+
+    def write(text: str) -> None:
+        if show:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    if show:
+        say(f"> {prompt}")
+    answer = ask(
+        base_url, _key(project, stack), model, prompt, show=write, max_tokens=max_tokens, temperature=temperature
+    )
+    if show:
+        write("\n")
+    return answer
+
+
+def _key(project: Project, stack: str) -> str:
+    if stack == LOCAL_STACK:
+        try:
+            key = project.api_key_file.read_text().strip()
+        except OSError as error:
+            raise EmulatorFailed(
+                f"{project.api_key_file}: {error.strerror}\n\nhint: `make up` starts the emulator, which writes it"
+            ) from error
+    else:
+        key = os.environ.get("RUNPOD_API_KEY", "")
+        if not key:
+            raise CommandError("RUNPOD_API_KEY is not set; the endpoint cannot be asked without it")
+    register_secret(key)
+    return key

@@ -1,0 +1,67 @@
+"""Which engine runs, and what its process may see."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vllm_runpod import engine
+from vllm_runpod.errors import EngineFailed
+from vllm_runpod.project import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path, "demo")
+
+
+def test_stack_local_never_sees_the_paid_clouds_key_or_address(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a user has exported for the paid cloud stays outside."""
+    for name in ("RUNPOD_API_KEY", "RUNPOD_API_BASE_URL", "RUNPOD_ENDPOINT_BASE_URL", "PULUMI_ACCESS_TOKEN"):
+        monkeypatch.setenv(name, "https://example.invalid/key")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://somewhere")
+    env = engine.environment(project, "local")
+    assert not {"RUNPOD_API_KEY", "RUNPOD_API_BASE_URL", "RUNPOD_ENDPOINT_BASE_URL", "PULUMI_ACCESS_TOKEN"} & set(env)
+    assert env["PULUMI_BACKEND_URL"] == f"file://{project.root}/.local/pulumi"
+
+
+def test_other_stacks_keep_the_users_backend(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dev and prod belong to the user's own backend."""
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://somewhere")
+    assert engine.environment(project, "prod")["PULUMI_BACKEND_URL"] == "s3://somewhere"
+
+
+def test_a_passphrase_of_the_user_wins(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where nothing is set does the documented word apply."""
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE_FILE", raising=False)
+    assert engine.environment(project, "local")["PULUMI_CONFIG_PASSPHRASE"] == engine.LOCAL_PASSPHRASE
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "")
+    assert engine.environment(project, "local")["PULUMI_CONFIG_PASSPHRASE"] == ""
+
+
+def test_pulumi_on_path_is_the_way_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded engine is used only where the CLI is not."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert engine.choose_engine().embedded
+    program = tmp_path / "pulumi"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    found = engine.choose_engine()
+    assert found.command == (str(program),)
+    assert not found.embedded
+
+
+def test_a_failing_engine_ends_with_its_own_exit_code(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts can tell `--expect-no-changes` (7) from a failure (1)."""
+    program = tmp_path / "pulumi"
+    program.write_text("#!/bin/sh\nexit 7\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(EngineFailed) as caught:
+        engine.run(project, "local", ("preview",))
+    assert caught.value.exit_code == 7
