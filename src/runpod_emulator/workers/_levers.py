@@ -1,6 +1,7 @@
-"""Levers below /_emulator/, no part of RunPod: workers by phase for the start table, and a switch for THROTTLED."""
+"""Levers below /_emulator/, no part of RunPod: workers by phase for the start table, and a switch for THROTTLED.
 
-import hmac
+The caller's key is demanded by `runpod_emulator.guard`, as for everything below /_emulator/.
+"""
 
 from aiohttp import web
 
@@ -26,9 +27,6 @@ def add_levers(app: web.Application, ctx: Context) -> None:
 
 
 def _endpoint(request: web.Request, ctx: Context) -> str:
-    sent = request.headers.get("Authorization", "")
-    if not ctx.api_key or not hmac.compare_digest(sent.encode("utf-8", "replace"), f"Bearer {ctx.api_key}".encode()):
-        raise web.HTTPUnauthorized(text='{"error": "missing or unknown API key"}', content_type="application/json")
     endpoint_id = request.match_info["endpoint_id"]
     if ctx.endpoints.endpoint(endpoint_id) is None:
         raise web.HTTPNotFound(text='{"error": "endpoint not found"}', content_type="application/json")

@@ -1,0 +1,135 @@
+"""One worker as the scaler keeps it: its session, its process, and when it reached which phase."""
+
+import asyncio
+import secrets
+import string
+from dataclasses import dataclass, field
+from enum import Enum
+
+from runpod_emulator.model import Endpoint, Json, WorkerStatus, WorkerView
+from runpod_emulator.ports import Container
+from runpod_emulator.scaler._launch import Placement
+from runpod_emulator.workers import WorkerSession
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+class Phase(Enum):
+    THROTTLED = "no capacity, not started"
+    STARTING = "image being fetched, process not there yet"
+    ALIVE = "process there; ready as soon as it polls"
+    STOPPING = "being ended on purpose"
+    FAILING = "being ended because it is unhealthy"
+    FAILED = "ended by itself or because it was unhealthy; to be replaced"
+
+
+OCCUPYING = (Phase.STARTING, Phase.ALIVE, Phase.STOPPING, Phase.FAILING)
+"""A process exists or is about to: counts against workers.max and the machine's slots."""
+
+
+@dataclass(eq=False)
+class Worker:
+    endpoint_id: str
+    version: int
+    image: str
+    placement: Placement
+    session: WorkerSession
+    phase: Phase
+    queued_at: float
+    image_ready_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    reason: str | None = None
+    """Why it is unhealthy or was stopped."""
+    container: Container | None = None
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+    """Starts the process and waits for its end."""
+
+    @property
+    def id(self) -> str:
+        return self.session.worker_id
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.session.jobs)
+
+    @property
+    def ready(self) -> bool:
+        """Could take a job now, or works on one."""
+        return self.phase is Phase.ALIVE and self.session.ready and not self.session.draining
+
+    @property
+    def present(self) -> bool:
+        """Counts as capacity: there, or on its way; not one that is leaving."""
+        waiting = self.phase in (Phase.THROTTLED, Phase.STARTING, Phase.FAILING, Phase.FAILED)
+        return waiting or (self.phase is Phase.ALIVE and not self.session.draining)
+
+    @property
+    def status(self) -> WorkerStatus | None:
+        """As RunPod shows it; None for one that is not listed any more (runpod-api.md §1.2, Workers)."""
+        match self.phase:
+            case Phase.THROTTLED:
+                return "THROTTLED"
+            case Phase.STARTING:
+                return "INITIALIZING"
+            case Phase.FAILING | Phase.FAILED:
+                return "UNHEALTHY"
+            case Phase.STOPPING:
+                return None
+        if not self.session.ready:
+            return "INITIALIZING"
+        return "RUNNING" if self.busy else "IDLE"
+
+    def view(self) -> WorkerView | None:
+        status = self.status
+        if status is None:
+            return None
+        return WorkerView(
+            id=self.id,
+            status=status,
+            version=self.version,
+            image=self.image,
+            gpu_type_id=self.placement.gpu_type_id,
+            gpu_count=self.placement.gpu_count,
+            data_center_id=self.placement.data_center_id,
+            started_at=self.started_at,
+        )
+
+    def details(self) -> Json:
+        """For GET /_emulator/endpoints/<id>/workers: seconds since the epoch, null for what is still to come."""
+        return {
+            "id": self.id,
+            "status": self.status or "STOPPING",
+            "version": self.version,
+            "pid": self.container.pid if self.container is not None else None,
+            "reason": self.reason,
+            "jobsInProgress": len(self.session.jobs),
+            "jobsDone": self.session.jobs_done,
+            "phases": {
+                "queued": self.queued_at,
+                "imageReady": self.image_ready_at,
+                "started": self.started_at,
+                "firstPing": self.session.first_ping_at,
+                "firstPoll": self.session.first_poll_at,
+                "firstJob": self.session.first_job_at,
+                "ended": self.ended_at,
+            },
+        }
+
+
+@dataclass
+class Backoff:
+    """Failures in a row of one release. A worker that finishes a job ends the row."""
+
+    version: int
+    failures: int = 0
+    not_before: float = 0.0
+
+
+def new_worker_id() -> str:
+    """14 lower-case letters and digits, beginning with a letter, as the published examples look."""
+    return secrets.choice(string.ascii_lowercase) + "".join(secrets.choice(_ALPHABET) for _ in range(13))
+
+
+def is_stale(worker: Worker, endpoint: Endpoint) -> bool:
+    return worker.version != endpoint.version
