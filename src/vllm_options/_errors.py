@@ -7,7 +7,7 @@ class OptionsError(Exception):
     """Base of everything this room raises."""
 
 
-class UnknownVersion(OptionsError):  # noqa: N818 - named for its cause
+class UnknownVersion(OptionsError):
     """No option data was kept for that version of vLLM."""
 
     def __init__(self, version: str, known: Sequence[str]) -> None:
@@ -18,7 +18,7 @@ class UnknownVersion(OptionsError):  # noqa: N818 - named for its cause
         )
 
 
-class BadValue(OptionsError):  # noqa: N818 - named for its cause
+class BadValue(OptionsError):
     """A variable's text is not a value that its option takes."""
 
     def __init__(self, name: str, text: str, reason: str) -> None:

@@ -1,0 +1,145 @@
+"""The whole life of a worker: read the environment, start vLLM, prove that it answers, take jobs, end cleanly."""
+
+import asyncio
+import os
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from redaction import redact, register_secret
+from vllm_options import Plan, Schema, UnknownVersion, latest_version, options, read_environment
+from vllm_worker._client import Address, open_session
+from vllm_worker._device import Machine, find_machine, launch_for
+from vllm_worker._engine import Engine, be_subreaper
+from vllm_worker._errors import EngineError
+from vllm_worker._handler import Handler
+from vllm_worker._log import event
+from vllm_worker._ready import Stopped, wait_healthy, warm_up
+from vllm_worker._serve import Supervisor, serve
+from vllm_worker._stop import StopRequest
+
+EXIT_OK = 0
+EXIT_ENGINE = 1
+EXIT_CONFIGURATION = 2
+
+
+def run(environ: Mapping[str, str]) -> int:
+    """Be a worker until the end; returns the exit code.
+
+    0 after SIGTERM, 1 when vLLM does not start or dies, 2 when the environment asks for something impossible.
+    """
+    age_s = _process_age_s()
+    stop = StopRequest()
+    stop.install()
+    for name in ("RUNPOD_AI_API_KEY", "RUNPOD_API_KEY"):
+        register_secret(environ.get(name))
+    try:
+        machine = find_machine()
+        plan = read_environment(environ, _schema(machine))
+        for secret in plan.secrets:
+            register_secret(secret)
+        mistakes = [str(problem) for problem in plan.problems] + _folder_mistakes(plan.model)
+        if mistakes:
+            for mistake in mistakes:
+                event("configuration", mistake)
+            event("end", f"not started: {len(mistakes)} mistakes in the environment" if len(mistakes) > 1 else
+                  "not started: a mistake in the environment", code=EXIT_CONFIGURATION)  # fmt: skip
+            return EXIT_CONFIGURATION
+        for note in plan.notes:
+            event("note", note)
+        _work(plan, machine, stop, age_s)
+    except EngineError as error:
+        event("end", str(error), code=EXIT_ENGINE)
+        return EXIT_ENGINE
+    event("end", "ended as asked", code=EXIT_OK)
+    return EXIT_OK
+
+
+def _schema(machine: Machine) -> Schema:
+    try:
+        return options(machine.vllm_version)
+    except UnknownVersion as error:
+        event("note", f"{str(error).splitlines()[0]}; the environment is read as for vLLM {latest_version()}")
+        return options(latest_version())
+
+
+def _folder_mistakes(model: str) -> list[str]:
+    """What can be seen to be wrong with a model folder before vLLM spends a minute on it."""
+    if not model.startswith(("/", "./", "../")):
+        return []
+    folder = Path(model)
+    if folder.is_file() and folder.suffix == ".gguf":
+        return []
+    if not folder.is_dir():
+        return [f"MODEL_NAME: {model} is not a folder; bake the weights there, or give a Hugging Face id"]
+    if not any((folder / name).is_file() for name in ("config.json", "params.json")):
+        return [f"MODEL_NAME: {model} has no config.json; it is not a model folder"]
+    return []
+
+
+def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float) -> None:
+    address = Address.choose(plan.settings.vllm_port)
+    launch = launch_for(plan, machine, address.arguments)
+    for note in launch.notes:
+        event("note", note)
+    event("command", f"starting {redact(shlex.join(launch.command))}", vllm=machine.vllm_version)
+    be_subreaper()
+    spawned_at = time.monotonic()
+    try:
+        engine = Engine(launch.command, launch.environment)
+    except OSError as error:
+        raise EngineError(f"{launch.command[0]} cannot be started: {error.strerror}") from error
+    try:
+        # It takes seconds to import, and vLLM is busy anyway.
+        start = _runpod_start()
+        imported_s = time.monotonic() - spawned_at
+        phases = asyncio.run(_make_ready(plan, engine, address, stop))
+        total_s = round(age_s + time.monotonic() - spawned_at, 3)
+        event(
+            "ready",
+            f"ready after {total_s:.1f} s",
+            phases={"worker": round(age_s, 3), **phases, "total": total_s},
+            runpod_import=round(imported_s, 3),
+            concurrency=plan.settings.max_concurrency,
+            models=list(plan.served_names),
+        )
+        handler = Handler(engine, address, plan.settings.request_timeout)
+        settings = plan.settings
+        supervisor = Supervisor(engine, handler, stop, settings.max_concurrency, settings.worker_drain_timeout)
+        serve(start, supervisor, handler)
+    except Stopped:
+        return
+    finally:
+        engine.stop()
+        address.remove()
+
+
+async def _make_ready(plan: Plan, engine: Engine, address: Address, stop: StopRequest) -> dict[str, float]:
+    settings = plan.settings
+    async with open_session(address, settings.request_timeout) as session:
+        healthy_at = await wait_healthy(session, engine, address, settings.vllm_startup_timeout, lambda: stop.requested)
+        phases = engine.phases(healthy_at)
+        if settings.worker_warmup:
+            began = time.monotonic()
+            await warm_up(session, engine, address, plan.served_names[0] if plan.served_names else plan.model)
+            phases["warm_up"] = round(time.monotonic() - began, 3)
+        return phases
+
+
+def _runpod_start() -> Callable[[dict[str, Any]], None]:
+    # At its default level, DEBUG, the SDK logs every prompt and every answer.
+    if "RUNPOD_DEBUG_LEVEL" not in os.environ:
+        os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    import runpod
+
+    start: Callable[[dict[str, Any]], None] = runpod.serverless.start
+    return start
+
+
+def _process_age_s() -> float:
+    """Seconds since this process was started: the interpreter and the imports so far."""
+    fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+    uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+    return max(0.0, uptime_s - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
