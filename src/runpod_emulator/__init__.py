@@ -6,5 +6,19 @@ project but the leaf `redaction`: it is a second, independent reading of RunPod'
 """
 
 from runpod_emulator.config import Config, Mount, RateWindow, Timing
+from runpod_emulator.errors import EmulatorError, NewerState, PortInUse, StateInUse, StateUnusable
+from runpod_emulator.server import running, serve
 
-__all__ = ["Config", "Mount", "RateWindow", "Timing"]
+__all__ = [
+    "Config",
+    "EmulatorError",
+    "Mount",
+    "NewerState",
+    "PortInUse",
+    "RateWindow",
+    "StateInUse",
+    "StateUnusable",
+    "Timing",
+    "running",
+    "serve",
+]

@@ -16,17 +16,17 @@ from runpod_emulator.store import Store
 class _NotAssembled:
     """Stands in for the fleet until assembly sets it; using it is a mistake of ours, not of the user."""
 
-    def _refuse(self) -> NoReturn:
-        raise RuntimeError("the fleet is not set yet: use it from handlers and tasks, not while the app is assembled")
+    def _refuse(self, wanted: str) -> NoReturn:
+        raise RuntimeError(f"no fleet to ask for {wanted} yet: use it from handlers and tasks, not during assembly")
 
     def workers(self, endpoint_id: str) -> list[WorkerView]:
-        self._refuse()
+        self._refuse(endpoint_id)
 
     def endpoint_changed(self, endpoint_id: str) -> None:
-        self._refuse()
+        self._refuse(endpoint_id)
 
     async def endpoint_deleted(self, endpoint_id: str) -> None:
-        self._refuse()
+        self._refuse(endpoint_id)
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Context:
     api_key: str = field(default="", repr=False)
     """The caller's key. Workers have keys of their own, which open nothing but their own worker-plane routes."""
     base_url: str = ""
-    """`http://127.0.0.1:<port>`, known once the socket is bound; request URLs and the workers' webhooks start with it."""
+    """`http://127.0.0.1:<port>`, known once the socket is bound: request URLs and the workers' webhooks begin so."""
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("runpod_emulator.context", Context)

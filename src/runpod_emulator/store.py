@@ -1,6 +1,6 @@
 """The emulator's database: one SQLite file in WAL mode, one connection, shared by all planes.
 
-A committed transaction survives kill -9 of the emulator (synchronous=NORMAL: only a power cut may lose the newest ones).
+A committed transaction survives kill -9 of the emulator (synchronous=NORMAL: only a power cut loses the newest).
 Each plane owns its tables and creates them with `register_schema`; nobody touches another plane's tables.
 A transaction is a plain `with` block and must contain no `await`: the connection belongs to the whole process.
 """
