@@ -1,0 +1,143 @@
+"""Model files become an image: deterministic layers, pushed or laid out without a daemon, a spool or a second send.
+
+What is true here:
+- A layer's digest is a function of its files' paths and bytes (layer rule version 1, docs/layer-rule.md); the image
+  digest is a function of the layers, the model's names and the base. Neither knows the machine or the clock.
+- A tag changes only after everything below it is in place, and in one step; whatever fails, the old image stays.
+- No file is ever held in memory or copied to a spool: bytes go from the source through the hash to the target, and a
+  failed push is replayed from the source.
+- `weights.lock` says what was baked and from where; writing it twice gives the same bytes.
+
+May import: the standard library, aiohttp, huggingface_hub, click and rich (only in the command), and `redaction`. No
+other room of this project.
+"""
+
+from weight_bakery._bake import bake, bake_async, plan_bake, plan_bake_async
+from weight_bakery._errors import (
+    AccessDenied,
+    BadRequest,
+    BakeryError,
+    BaseImageError,
+    CorruptWeights,
+    DigestMismatch,
+    DiskFull,
+    LayerRuleError,
+    LayoutError,
+    LockError,
+    MissingShard,
+    ModelNotFound,
+    NoConfig,
+    NoWeights,
+    RegistryDenied,
+    RegistryError,
+    RegistryTooLarge,
+    RegistryUnreachable,
+    SourceChanged,
+    SourceError,
+    SourceUnavailable,
+    UnsafePath,
+)
+from weight_bakery._events import (
+    Event,
+    LayerAdvanced,
+    LayerFinished,
+    LayerPlanned,
+    Note,
+    Outcome,
+    Planned,
+    Progress,
+    silent,
+)
+from weight_bakery._layer_rule import LAYER_RULE, content_key, layer_size
+from weight_bakery._layers import Role
+from weight_bakery._lock import LockedFile, LockedLayer, LockEntry, WeightsLock, read_lock
+from weight_bakery._references import (
+    FolderModel,
+    HubModel,
+    LayoutReference,
+    RegistryReference,
+    image_name,
+    parse_image,
+    parse_model,
+    parse_target,
+)
+from weight_bakery._request import (
+    BakePlan,
+    BakeReceipt,
+    BakeRequest,
+    Credentials,
+    LayerReceipt,
+    PlannedFile,
+    PlannedLayer,
+    as_json_line,
+)
+from weight_bakery._sources import FileSource, Inventory, Reader, SourceFile, SourceKind, WeightSource
+
+__all__ = [
+    "LAYER_RULE",
+    "AccessDenied",
+    "BadRequest",
+    "BakePlan",
+    "BakeReceipt",
+    "BakeRequest",
+    "BakeryError",
+    "BaseImageError",
+    "CorruptWeights",
+    "Credentials",
+    "DigestMismatch",
+    "DiskFull",
+    "Event",
+    "FileSource",
+    "FolderModel",
+    "HubModel",
+    "Inventory",
+    "LayerAdvanced",
+    "LayerFinished",
+    "LayerPlanned",
+    "LayerReceipt",
+    "LayerRuleError",
+    "LayoutError",
+    "LayoutReference",
+    "LockEntry",
+    "LockError",
+    "LockedFile",
+    "LockedLayer",
+    "MissingShard",
+    "ModelNotFound",
+    "NoConfig",
+    "NoWeights",
+    "Note",
+    "Outcome",
+    "Planned",
+    "PlannedFile",
+    "PlannedLayer",
+    "Progress",
+    "Reader",
+    "RegistryDenied",
+    "RegistryError",
+    "RegistryReference",
+    "RegistryTooLarge",
+    "RegistryUnreachable",
+    "Role",
+    "SourceChanged",
+    "SourceError",
+    "SourceFile",
+    "SourceKind",
+    "SourceUnavailable",
+    "UnsafePath",
+    "WeightSource",
+    "WeightsLock",
+    "as_json_line",
+    "bake",
+    "bake_async",
+    "content_key",
+    "image_name",
+    "layer_size",
+    "parse_image",
+    "parse_model",
+    "parse_target",
+    "plan_bake",
+    "plan_bake_async",
+    "read_lock",
+    "silent",
+]

@@ -1,0 +1,170 @@
+"""Blobs on their way: something with a size that can be streamed, and streamed again after a failure.
+
+Reading and hashing happen in threads, sending in the event loop; one chunk is read ahead, so the two overlap and a
+flow never holds more than a few chunks.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, cast
+
+from weight_bakery._errors import DigestMismatch
+from weight_bakery._layers import Layer, LayerDigests, LayerStream
+
+
+class Threads:
+    """The two thread pools of a bake: one for reading, one for hashing. Hash jobs never wait for anything."""
+
+    def __init__(self, flows: int) -> None:
+        self.readers = ThreadPoolExecutor(flows, thread_name_prefix="bakery-read")
+        self.hashers = ThreadPoolExecutor(2 * flows, thread_name_prefix="bakery-hash")
+
+    def close(self) -> None:
+        """End the threads; whatever they are doing is finished first."""
+        self.readers.shutdown(cancel_futures=True)
+        self.hashers.shutdown(cancel_futures=True)
+
+
+class Blob(Protocol):
+    """Content to store. `digest` is None until a whole pass over the content has been made."""
+
+    @property
+    def size(self) -> int:
+        """Exact length in bytes."""
+
+    @property
+    def digest(self) -> str | None:
+        """`sha256:...` where it is known."""
+
+    def open(self, *, verify: bool = True) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream the content from its start; may be called again after a failure.
+
+        `verify=False` saves the hashing where the receiver checks the digest itself.
+        """
+
+
+class BytesBlob:
+    """A small blob in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.size = len(content)
+        self.digest: str | None = f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+    @asynccontextmanager
+    async def open(self, *, verify: bool = True) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the content in one chunk."""
+        del verify  # its digest was computed from these very bytes
+        yield _once(self._content)
+
+
+class RemoteBlob:
+    """A blob of another store, of known digest; passing it on verifies it."""
+
+    def __init__(
+        self, digest: str, size: int, stream: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+    ) -> None:
+        self.digest: str | None = digest
+        self.size = size
+        self._stream = stream
+
+    @asynccontextmanager
+    async def open(self, *, verify: bool = True) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Stream from the other store. The last chunk is held back until the digest of the whole is right."""
+        del verify  # it came over a network: always worth it
+        async with self._stream() as chunks:
+            yield self._verified(chunks)
+
+    async def _verified(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        state = hashlib.sha256()
+        length = 0
+        held = b""
+        async for chunk in chunks:
+            if held:
+                yield held
+            await asyncio.to_thread(state.update, chunk)
+            length += len(chunk)
+            held = chunk
+        if f"sha256:{state.hexdigest()}" != self.digest or length != self.size:
+            raise DigestMismatch(
+                f"the base layer {self.digest} arrived damaged ({length} of {self.size} bytes)", "run the bake again"
+            )
+        yield held
+
+
+class LayerBlob:
+    """A layer made on the fly from its files. After a pass, `result` tells its digest and those of its files."""
+
+    def __init__(self, layer: Layer, threads: Threads, digest: str | None = None) -> None:
+        self.layer = layer
+        self.size = layer.size
+        self.result: LayerDigests | None = None
+        self._known = digest
+        self._threads = threads
+
+    @property
+    def digest(self) -> str | None:
+        """The remembered digest, or the one that a pass has found."""
+        return self.result.digest if self.result else self._known
+
+    @asynccontextmanager
+    async def open(self, *, verify: bool = True) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Stream the layer; read and hashed in threads."""
+        stream = LayerStream(self.layer, self._threads.hashers if verify or self.digest is None else None)
+        chunks = _ReadAhead(iter(stream), self._threads.readers, lambda: self._finish(stream))
+        try:
+            yield chunks
+        finally:
+            await chunks.aclose()
+
+    async def measure(self, advance: Callable[[int], None]) -> LayerDigests:
+        """Read the layer once for its digests alone, reporting bytes to `advance`."""
+        async with self.open() as chunks:
+            async for chunk in chunks:
+                advance(len(chunk))
+        assert self.result is not None
+        return self.result
+
+    def _finish(self, stream: LayerStream) -> None:
+        if stream.hashed:
+            self.result = stream.result
+
+
+class _ReadAhead:
+    """Iterate a generator in a thread, one chunk ahead of the consumer."""
+
+    def __init__(self, chunks: Iterator[bytes], pool: ThreadPoolExecutor, at_end: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._pool = pool
+        self._at_end = at_end
+        self._loop = asyncio.get_running_loop()
+        self._pending = self._ask()
+
+    def __aiter__(self) -> "_ReadAhead":
+        return self
+
+    async def __anext__(self) -> bytes:
+        # Shielded: cancelling the wait must not lose track of the thread that runs the generator.
+        chunk = await asyncio.shield(self._pending)
+        if not chunk:
+            self._at_end()
+            raise StopAsyncIteration
+        self._pending = self._ask()
+        return chunk
+
+    async def aclose(self) -> None:
+        """Wait for the thread, then end the generator, which closes the source."""
+        await asyncio.wait({self._pending})
+        self._pending.exception()  # seen; whoever iterated has it already
+        await self._loop.run_in_executor(self._pool, cast("Generator[bytes, None, None]", self._chunks).close)
+
+    def _ask(self) -> "asyncio.Future[bytes]":
+        return self._loop.run_in_executor(self._pool, next, self._chunks, b"")
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    if content:
+        yield content

@@ -1,0 +1,55 @@
+"""Looking before baking: config.json, every index and every safetensors header, without reading a tensor."""
+
+import asyncio
+import json
+
+from weight_bakery._blobs import Threads
+from weight_bakery._errors import SourceError
+from weight_bakery._safetensors import check_safetensors, shards_of_index
+from weight_bakery._selection import Selection, check_shards
+from weight_bakery._sources import SourceFile, WeightSource
+
+_JSON_LIMIT = 64 * 1024 * 1024
+
+
+async def check_model(selection: Selection, source: WeightSource, unknown: set[str], threads: Threads) -> None:
+    """Raise for a model that cannot work. Weight files not in `unknown` passed these checks in an earlier bake."""
+    loop = asyncio.get_running_loop()
+    jobs = [loop.run_in_executor(threads.readers, _check_file, file, selection, source) for file in selection.others]
+    jobs += [
+        loop.run_in_executor(threads.readers, _check_file, file, selection, source)
+        for file in selection.weights
+        if file.path in unknown
+    ]
+    for result in await asyncio.gather(*jobs, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _check_file(file: SourceFile, selection: Selection, source: WeightSource) -> None:
+    if file.path == "config.json":
+        _check_config(_whole(file, source))
+    elif file.path.endswith(".safetensors.index.json"):
+        check_shards(file.path, shards_of_index(file.path, _whole(file, source)), selection)
+    elif file.path.endswith(".safetensors"):
+        with source.open(file.path) as reader:
+            check_safetensors(file.path, file.size, reader)
+
+
+def _check_config(content: bytes) -> None:
+    try:
+        config = json.loads(content)
+    except ValueError as error:
+        raise SourceError(f"config.json is not valid JSON ({error})", "download the file again") from error
+    if not isinstance(config, dict):
+        raise SourceError("config.json is not a JSON object", "download the file again")
+
+
+def _whole(file: SourceFile, source: WeightSource) -> bytes:
+    if file.size > _JSON_LIMIT:
+        raise SourceError(f"{file.path} is {file.size} bytes long, too long for what it is", "check the file")
+    parts = []
+    with source.open(file.path) as reader:
+        while part := reader.read(1 << 20):
+            parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,159 @@
+"""The `weights.lock` file: which bytes each baked image holds, and where they came from.
+
+This file is the truth; image labels and the endpoint's model path are derived from it. Writing it twice from the same
+inputs gives the same bytes, so it can be committed. It holds no time, no machine's path and no secret. Because it
+keeps the digest of every layer by content, a bake on a fresh machine knows from it what a registry already has.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weight_bakery._errors import LockError
+from weight_bakery._layer_rule import LAYER_RULE
+from weight_bakery._layout import write_atomically
+from weight_bakery._references import ImageReference, LayoutReference
+
+LOCK_VERSION = 1
+_ABOUT = "Written by vllm-runpod bake. Commit it; do not edit it."
+
+
+@dataclass(frozen=True)
+class LockedFile:
+    """A file of the model, by its path in the source."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LockedLayer:
+    """A layer we made. `content` recognises it without its bytes (see docs/layer-rule.md)."""
+
+    role: str
+    digest: str
+    size: int
+    content: str
+
+
+@dataclass(frozen=True)
+class LockEntry:
+    """One baked image."""
+
+    kind: str
+    model: str
+    revision: str
+    name: str
+    served_name: str
+    layer_rule: int
+    files: tuple[LockedFile, ...]
+    layers: tuple[LockedLayer, ...]
+    image_digest: str
+    base_digest: str | None
+
+
+@dataclass(frozen=True)
+class WeightsLock:
+    """All baked images, by target."""
+
+    images: Mapping[str, LockEntry]
+
+    def with_entry(self, target: str, entry: LockEntry) -> "WeightsLock":
+        """Return a lock in which `target` is `entry`."""
+        return replace(self, images={**self.images, target: entry})
+
+    def known_layers(self) -> dict[str, str]:
+        """Return layer digests by content key, of entries made with the rule that is in force."""
+        entries = (entry for entry in self.images.values() if entry.layer_rule == LAYER_RULE)
+        return {layer.content: layer.digest for entry in entries for layer in entry.layers}
+
+    def dump(self) -> bytes:
+        """Serialise; sorted throughout."""
+        images = {target: asdict(entry) for target, entry in self.images.items()}
+        content = {"about": _ABOUT, "images": images, "version": LOCK_VERSION}
+        return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def read_lock(path: Path) -> WeightsLock:
+    """Read a lock file; a missing one is empty. Damaged, foreign and newer files are refused."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return WeightsLock({})
+    except OSError as error:
+        raise LockError(f"{path} cannot be read: {error.strerror}", "check the path given to --lock") from error
+    remedy = "restore it from version control, or delete it and bake again"
+    try:
+        content = json.loads(raw)
+        version = content["version"]
+        if isinstance(version, int) and version > LOCK_VERSION:
+            raise LockError(f"{path} was written by a newer version (lock version {version})", "update vllm-runpod")
+        if version != LOCK_VERSION:
+            raise LockError(f"{path} is not a weights.lock (version {version!r})", "name another file with --lock")
+        return WeightsLock({target: _entry(entry) for target, entry in content["images"].items()})
+    except (ValueError, RecursionError) as error:
+        raise LockError(f"{path} is not valid JSON", remedy) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LockError(f"{path} is not a weights.lock, or it is damaged ({error!r})", remedy) from error
+
+
+def update_lock(path: Path, target: str, entry: LockEntry) -> bool:
+    """Put `entry` into the file under `target`; False when the file says so already. Safe beside other bakes."""
+    try:
+        with _exclusive(path):
+            current = read_lock(path)
+            content = current.with_entry(target, entry).dump()
+            if path.is_file() and path.read_bytes() == content:
+                return False
+            write_atomically(path, content)
+            return True
+    except OSError as error:
+        raise LockError(f"{path} cannot be written: {error.strerror}", "check the path given to --lock") from error
+
+
+def lock_target(reference: ImageReference, lock: Path) -> str:
+    """Name of a target in a lock file: a layout's folder relative to the file, so that every clone says the same."""
+    if isinstance(reference, LayoutReference):
+        folder = os.path.relpath(reference.directory.resolve(), lock.resolve().parent)
+        return str(replace(reference, directory=Path(folder)))
+    return str(reference)
+
+
+def content_revision(files: Sequence[LockedFile]) -> str:
+    """Revision of a source that has no commits: sha256 over `<sha256> <size> <path>` lines, sorted by path."""
+    import hashlib
+
+    lines = sorted((file.path, f"{file.sha256} {file.size} {file.path}\n") for file in files)
+    return "sha256:" + hashlib.sha256("".join(line for _, line in lines).encode()).hexdigest()
+
+
+def _entry(value: Any) -> LockEntry:
+    entry = LockEntry(
+        **{
+            **value,
+            "files": tuple(LockedFile(**file) for file in value["files"]),
+            "layers": tuple(LockedLayer(**layer) for layer in value["layers"]),
+        }
+    )
+    texts = (entry.kind, entry.model, entry.revision, entry.name, entry.served_name, entry.image_digest)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(entry.layer_rule, int):
+        raise TypeError("wrong types")
+    return entry
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Hold the folder of the lock file, so that two bakes do not lose each other's entry; leaves no file behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,173 @@
+"""What the texts after --model, --to and --base mean. Pure: nothing is opened here.
+
+oci:<dir>:<tag>[@sha256:...]             an OCI image layout on disk
+<host>[:port]/<repo>[:tag][@sha256:...]  a registry; http only on loopback, https everywhere else
+<repo>[:tag]                             Docker Hub, as docker writes it
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from weight_bakery._errors import BadRequest
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+_IMAGE_FORMS = "write oci:<directory>:<tag>, or <host>/<repository>[:tag]"
+
+DOCKER_HUB = "docker.io"
+_DOCKER_HUB_API = "registry-1.docker.io"
+
+
+@dataclass(frozen=True)
+class LayoutReference:
+    """An image in an OCI layout."""
+
+    directory: Path
+    tag: str | None
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return f"oci:{self.directory}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+@dataclass(frozen=True)
+class RegistryReference:
+    """An image in a registry. `host` is as the user wrote it; `api_url` is where requests go."""
+
+    host: str
+    repository: str
+    tag: str | None
+    digest: str | None = None
+
+    @property
+    def api_url(self) -> str:
+        """Scheme and host of the registry's API."""
+        if self.host == DOCKER_HUB:
+            return f"https://{_DOCKER_HUB_API}"
+        return f"{'http' if is_loopback(self.host) else 'https'}://{self.host}"
+
+    @property
+    def target(self) -> str:
+        """What to ask the manifest route for: the digest if there is one, else the tag."""
+        return self.digest or self.tag or "latest"
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.host}/{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+ImageReference = LayoutReference | RegistryReference
+
+
+@dataclass(frozen=True)
+class FolderModel:
+    """A model in a folder of this machine."""
+
+    folder: Path
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model repository on the Hugging Face Hub."""
+
+    repository: str
+    revision: str | None = None
+
+
+ModelReference = FolderModel | HubModel
+
+
+def parse_image(text: str, *, option: str) -> ImageReference:
+    """Read an image reference; `option` names the place in error messages."""
+    rest, at, digest = text.strip().partition("@")
+    if at and not _DIGEST.fullmatch(digest):
+        raise BadRequest(f"{option} {text!r}: {digest!r} is not a digest", "write @sha256: and 64 hexadecimal digits")
+    if rest.startswith("oci:"):
+        directory, colon, tag = rest[len("oci:") :].rpartition(":")
+        if not colon and digest:
+            directory, tag = tag, ""
+        if not directory or not (digest or tag) or (tag and not _TAG.fullmatch(tag)):
+            raise BadRequest(f"{option} {text!r} is not an image in a layout", "write oci:<directory>:<tag>")
+        return LayoutReference(Path(directory), tag or None, digest or None)
+    return _parse_registry(rest, digest or None, text, option)
+
+
+def parse_target(text: str) -> ImageReference:
+    """Read --to: like any image reference, but it must name a tag to write and no digest."""
+    reference = parse_image(text, option="--to")
+    if reference.digest is not None:
+        raise BadRequest(f"--to {text!r} names a digest", "name a tag: the digest is what a bake finds out")
+    if isinstance(reference, RegistryReference):
+        if "/" not in text:
+            # docker would read this as docker.io/library/<name>, where nobody may push.
+            raise BadRequest(f"--to {text!r} names no registry", _IMAGE_FORMS)
+        return replace(reference, tag=reference.tag or "latest")
+    return reference
+
+
+def parse_model(text: str) -> ModelReference:
+    """Read --model: an existing folder (or anything that looks like a path), else a Hub repository id."""
+    path = Path(text).expanduser()
+    looks_like_path = text.startswith(("/", "./", "../", "~")) or text in (".", "..")
+    if path.is_dir() or looks_like_path:
+        return FolderModel(path)
+    if path.exists():
+        raise BadRequest(f"--model {text!r} is a file", "give the folder that holds config.json and the weights")
+    repository, at, revision = text.partition("@")
+    if not _HUB_ID.fullmatch(repository) or ".." in repository or (at and not revision):
+        raise BadRequest(
+            f"--model {text!r} is neither a folder nor a Hub repository id",
+            "write a folder's path, or <owner>/<name> with an optional @<revision>",
+        )
+    return HubModel(repository, revision or None)
+
+
+def image_name(model_id: str) -> str:
+    """Name of the model's folder under /models: the last part of the id, lower case, odd characters as dashes."""
+    last = model_id.rstrip("/").rpartition("/")[2].lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "model"
+
+
+def check_name(name: str) -> str:
+    """Return `name` when it may stand under /models."""
+    if not _NAME.fullmatch(name):
+        raise BadRequest(f"--name {name!r} is not usable", "use lower-case letters, digits, dots, dashes, underscores")
+    return name
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` (with or without a port) is this machine, where plain http is fine."""
+    bare = host[1 : host.index("]")] if host.startswith("[") else host.partition(":")[0]
+    if bare == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
+
+
+def _parse_registry(rest: str, digest: str | None, text: str, option: str) -> RegistryReference:
+    remedy = _IMAGE_FORMS
+    if "://" in rest:
+        raise BadRequest(f"{option} {text!r} is a URL, not an image reference", remedy)
+    name, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:
+        name, tag = rest, ""
+    first, slash, remainder = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        host, repository = first, remainder
+    else:  # docker's own rule: no dot, no port, not localhost -> Docker Hub
+        host, repository = DOCKER_HUB, name if slash else f"library/{name}"
+    if host in ("index.docker.io", _DOCKER_HUB_API):
+        host = DOCKER_HUB
+    if not _HOST.fullmatch(host) or not _REPOSITORY.fullmatch(repository) or (tag and not _TAG.fullmatch(tag)):
+        raise BadRequest(f"{option} {text!r} is not an image reference", remedy)
+    return RegistryReference(host, repository, tag or None, digest)

@@ -1,0 +1,158 @@
+"""The `bake` command: a skin over the library. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 done, 1 refused or failed (one line says why), 2 wrong usage, 130 interrupted.
+"""
+
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from redaction import redact, register_secret
+from weight_bakery._bake import bake, plan_bake
+from weight_bakery._errors import BadRequest, BakeryError
+from weight_bakery._references import LayoutReference, parse_target
+from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, Credentials, as_json_line
+from weight_bakery._show import ProgressDisplay, human_size
+
+USERNAME_VARIABLE = "VLLM_RUNPOD_REGISTRY_USERNAME"
+PASSWORD_VARIABLE = "VLLM_RUNPOD_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name, not a password
+
+_EPILOG = f"""
+\b
+Examples:
+  bake --model ./SmolLM2-135M-Instruct --to oci:images:smollm2
+  bake --model Qwen/Qwen3-8B@main --to ghcr.io/me/qwen3-8b:v1 --base vllm/vllm-openai:v0.33.0 \\
+       --worker-deps .local/worker-deps \\
+       --worker-code images/vllm-baked/vllm_worker --worker-code src/vllm_options --worker-code src/redaction
+  bake --model ./model --to 127.0.0.1:5000/model:v1 --dry-run
+\b
+Registry login: {USERNAME_VARIABLE} and {PASSWORD_VARIABLE}, else Docker's
+config.json with its credential helpers. Hub token: HF_TOKEN, or a stored `hf auth login`.
+"""
+
+
+@click.command("bake", epilog=_EPILOG)
+@click.option("--model", required=True, metavar="MODEL", help="Folder, or Hub repository id[@revision].")
+@click.option("--to", required=True, metavar="IMAGE", help="oci:<dir>:<tag>, or <host>[:port]/<repository>[:tag].")
+@click.option("--base", metavar="IMAGE", help="Image to build on; its layers are mounted or streamed, never unpacked.")
+@click.option(
+    "--include", multiple=True, metavar="GLOB", help="Take these files too; named weights are then the only ones."
+)
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these files out. Wins over everything.")
+@click.option("--name", help="Folder under /models in the image.  [default: last part of MODEL, lower case]")
+@click.option("--served-name", help="Model name of the OpenAI route.  [default: the Hub id, or the folder's name]")
+@click.option("--worker-deps", type=click.Path(path_type=Path), help="The worker's `pip install --target` folder.")
+@click.option("--worker-code", type=click.Path(path_type=Path), multiple=True, help="A package folder of the worker.")
+@click.option(
+    "--lock", type=click.Path(path_type=Path, dir_okay=False), default=Path("weights.lock"), show_default=True,
+    help="Lock file to keep.",
+)  # fmt: skip
+@click.option("--cache", type=click.Path(path_type=Path, dir_okay=False), help="Where digests are remembered.")
+@click.option("--flows", type=click.IntRange(1, 16), default=4, show_default=True, help="Layers in flight at once.")
+@click.option("--dry-run", is_flag=True, help="List files and layers with their sizes; move nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the receipt (or plan) as one JSON line on stdout.")
+def bake_command(
+    model: str,
+    to: str,
+    base: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    name: str | None,
+    served_name: str | None,
+    worker_deps: Path | None,
+    worker_code: tuple[Path, ...],
+    lock: Path,
+    cache: Path | None,
+    flows: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Bake a model's weights into a container image: one deterministic, uncompressed layer per weight file.
+
+    Nothing is built, unpacked or compressed; no daemon is needed. What the target has already is not sent again.
+    """
+    console = Console(stderr=True)
+    try:
+        request = BakeRequest(
+            model=model,
+            to=to,
+            base=base,
+            include=include,
+            exclude=exclude,
+            name=name,
+            served_name=served_name,
+            worker_deps=worker_deps,
+            worker_code=worker_code,
+            lock=lock,
+            cache=cache or _default_cache(to),
+            flows=flows,
+            credentials=_credentials_from_environment(),
+            docker_config=Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"),
+        )
+        if dry_run:
+            _print_plan(plan_bake(request), as_json=as_json)
+            return
+        with ProgressDisplay(console) as display:
+            receipt = bake(request, progress=display)
+        _print_receipt(receipt, lock, as_json=as_json)
+    except BakeryError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise click.exceptions.Exit(1) from None
+    except KeyboardInterrupt:
+        console.print(
+            "interrupted: no tag was changed; finished layers are kept, so the next run goes on from here",
+            style="yellow",
+            soft_wrap=True,
+        )
+        raise click.exceptions.Exit(130) from None
+
+
+def _default_cache(to: str) -> Path | None:
+    """A layout remembers by itself; for registries the digests go to the user's cache folder."""
+    if isinstance(parse_target(to), LayoutReference):
+        return None
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "vllm-runpod" / "digests.json"
+
+
+def _credentials_from_environment() -> Credentials | None:
+    username, password = os.environ.get(USERNAME_VARIABLE), os.environ.get(PASSWORD_VARIABLE)
+    register_secret(password)
+    if bool(username) != bool(password):
+        raise BadRequest(f"only one of {USERNAME_VARIABLE} and {PASSWORD_VARIABLE} is set", "set both or neither")
+    return Credentials(username, password) if username and password else None
+
+
+def _print_plan(plan: BakePlan, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(as_json_line(plan))
+        return
+    console = Console()
+    files = Table(
+        "file", "size", "", title=redact(f"{plan.model}  {plan.revision or ''}".strip()), title_justify="left"
+    )
+    for file in plan.files:
+        files.add_row(file.path, human_size(file.size), file.left_out or "baked", style="dim" if file.left_out else "")
+    layers = Table("layer", "size", "files", "digest", "", title=plan.target, title_justify="left")
+    for layer in plan.layers:
+        there = {True: "there already", False: "to send", None: "known after hashing"}[layer.present]
+        digest = layer.digest[:19] if layer.digest else ""
+        layers.add_row(layer.label, human_size(layer.size), str(layer.files or ""), digest, there)
+    console.print(files)
+    console.print(layers)
+    console.print(f"{len(plan.layers)} layers, {human_size(plan.size)}; nothing was moved", highlight=False)
+
+
+def _print_receipt(receipt: BakeReceipt, lock: Path, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(as_json_line(receipt))
+        return
+    click.echo(receipt.image)
+    click.echo(
+        f"{len(receipt.layers)} layers, {human_size(receipt.size)}, of which {human_size(receipt.sent_bytes)} moved"
+        f" in {receipt.seconds:.1f} s; entry in {lock}",
+        err=True,
+    )
