@@ -1,0 +1,23 @@
+"""The Pulumi program: one vLLM endpoint on RunPod, as the stack's configuration says."""
+
+from pathlib import Path
+
+import pulumi
+from pulumi.runtime import config
+
+from program import Stack, run
+
+# pulumi.Config answers for keys one knows already; to find unknown ones takes all of them.
+values = {**config.get_config_env(), **config.CONFIG.get()}
+secrets = set(config.get_config_secret_keys_env()) | {key for key in values if config.is_config_secret(key)}
+
+run(
+    Stack(
+        project=pulumi.get_project(),
+        name=pulumi.get_stack(),
+        root=Path(pulumi.get_root_directory()),
+        preview=pulumi.runtime.is_dry_run(),
+        config=values,
+        secret_keys=frozenset(secrets),
+    )
+)

@@ -1,0 +1,177 @@
+"""This deployment: from the settings to resources and outputs.
+
+Everything that can be wrong is found before the first resource is registered, and ends the program with one message.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+import pulumi_runpod as runpod
+from components import (
+    InvalidArguments,
+    ModelVolume,
+    ModelVolumeArgs,
+    Scaling,
+    VllmEndpoint,
+    VllmEndpointArgs,
+    plan_vllm_endpoint,
+)
+from images import LockUnreadable, WorkerImage, worker_image
+from redaction import register_secret
+from settings import InvalidSettings, Mistake, Settings, camel, read_settings
+from vllm_sizing import (
+    GpuSelection,
+    HourlyCost,
+    SizingError,
+    check_pools,
+    format_usd,
+    gpu_types_to_pools,
+    hourly_cost,
+    snapshot,
+    volume_monthly_cost,
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the engine tells a program about itself."""
+
+    project: str
+    name: str
+    root: Path
+    preview: bool
+    config: Mapping[str, str]
+    secret_keys: frozenset[str]
+
+
+def run(stack: Stack) -> None:
+    """Register the stack's resources and outputs. Raises pulumi.RunError, which the engine shows without a trace."""
+    try:
+        for key in stack.secret_keys:
+            register_secret(stack.config.get(key))
+        settings = read_settings(stack.config, stack.secret_keys, namespace=stack.project, stack=stack.name)
+        gpus = _gpus(settings)
+        image = worker_image(settings, stack.root)
+        cost = hourly_cost(gpus.pools, settings.gpu_count, settings.min_workers, settings.max_workers, snapshot())
+        arguments = endpoint_arguments(settings, gpus, image, env_is_secret=f"{stack.project}:env" in stack.secret_keys)
+        plan_vllm_endpoint(VllmEndpointArgs(**arguments))
+    except InvalidArguments as error:
+        mistakes = [Mistake(_key_of(argument), reason) for argument, reason in error.mistakes]
+        raise pulumi.RunError(str(InvalidSettings(mistakes, stack.project, stack.name))) from error
+    except (InvalidSettings, LockUnreadable, SizingError) as error:
+        raise pulumi.RunError(str(error)) from error
+    if image.reference is None:
+        if not stack.preview:
+            raise pulumi.RunError(f"the worker image is not baked yet: {image.missing}")
+        pulumi.log.warn(f"the worker image is unknown: {image.missing}")
+    _declare(settings, stack, arguments, image, cost)
+
+
+def _declare(settings: Settings, stack: Stack, arguments: dict[str, Any], image: WorkerImage, cost: HourlyCost) -> None:
+    name = settings.name or f"{stack.project}-{stack.name}"
+    more: dict[str, Any] = {}
+    if settings.registry_password is not None:
+        credential = runpod.RegistryCredential(
+            f"{name}-registry",
+            name=f"{name}-registry",
+            username=settings.registry_username,
+            password=pulumi.Output.secret(settings.registry_password),
+        )
+        more["registry"] = credential.id
+    if settings.volume_size is not None:
+        volume = ModelVolume(
+            f"{name}-models",
+            ModelVolumeArgs(
+                data_center=settings.data_centers[0],
+                size_gb=settings.volume_size,
+                type=settings.volume_type,  # type: ignore[arg-type]  # one of the two, settings made sure
+                protect=settings.protect_volume,
+            ),
+        )
+        more["network_volumes"] = [volume.volume_id]
+        monthly = volume_monthly_cost(settings.volume_size, settings.volume_type or "STANDARD", snapshot())
+        pulumi.export("volumeMonthlyUsd", format_usd(monthly.usd))
+    endpoint = VllmEndpoint(name, VllmEndpointArgs(**arguments, **more))
+
+    pulumi.export("endpointId", endpoint.endpoint_id)
+    pulumi.export("openaiBaseUrl", endpoint.openai_base_url)
+    pulumi.export("model", settings.served_model_name or settings.model)
+    pulumi.export("imageDigest", unknown() if image.reference is None else image.digest or "not pinned")
+    free = _runs_here(stack)
+    pulumi.export("hourlyFloorUsd", "0.00" if free else format_usd(cost.floor_usd))
+    pulumi.export("hourlyCeilingUsd", "0.00" if free else format_usd(cost.ceiling_usd))
+    pulumi.export("priceBasis", "this machine" if free else cost.basis)
+
+
+def endpoint_arguments(
+    settings: Settings, gpus: GpuSelection, image: WorkerImage, *, env_is_secret: bool
+) -> dict[str, Any]:
+    """The arguments of the `VllmEndpoint` that the settings decide."""
+    scaling = settings.scaling or {"type": "QUEUE_DELAY"}
+    threshold = scaling.get("queueDelay", 4) if scaling["type"] == "QUEUE_DELAY" else scaling["requestCount"]
+    return {
+        "model": None if settings.baked else settings.model,
+        "revision": None if settings.baked else settings.revision,
+        "served_model_name": settings.served_model_name,
+        "image": unknown() if image.reference is None else image.reference,
+        "weights": "baked" if settings.baked else "download",
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "quantization": settings.quantization,
+        "dtype": settings.dtype,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "trust_remote_code": settings.trust_remote_code,
+        "max_concurrency": settings.max_concurrency,
+        "env": {name: pulumi.Output.secret(value) if env_is_secret else value for name, value in settings.env.items()},
+        "hf_token": settings.hf_token,
+        "init_timeout_s": settings.init_timeout,
+        "gpu_pools": gpus.pools,
+        "excluded_gpu_types": gpus.excluded_types,
+        "gpu_count": settings.gpu_count,
+        "min_cuda_version": settings.min_cuda_version,
+        "allowed_cuda_versions": settings.allowed_cuda_versions,
+        "data_centers": settings.data_centers,
+        "container_disk_gb": settings.container_disk,
+        "min_workers": settings.min_workers,
+        "max_workers": settings.max_workers,
+        "idle_timeout_s": settings.idle_timeout,
+        "scaling": Scaling(scaling["type"], threshold),
+        "execution_timeout_s": settings.execution_timeout,
+        "flashboot": settings.flashboot,
+        "wait_for_ready": settings.wait_for_ready,
+    }
+
+
+def unknown() -> "pulumi.Output[str]":
+    """A value that only a later run will know. Means something in a preview only."""
+
+    async def no() -> bool:
+        return False
+
+    async def placeholder() -> Any:
+        return pulumi.UNKNOWN
+
+    return pulumi.Output(set(), asyncio.ensure_future(placeholder()), asyncio.ensure_future(no()))
+
+
+def _key_of(argument: str) -> str:
+    """The stack's key for a component's argument: without the unit, in the stack's spelling."""
+    name, dot, rest = argument.partition(".")
+    return camel(name.removesuffix("_s").removesuffix("_gb")) + dot + rest
+
+
+def _gpus(settings: Settings) -> GpuSelection:
+    if settings.gpu_types:
+        return gpu_types_to_pools(settings.gpu_types, snapshot())
+    return GpuSelection(check_pools(settings.gpu_pools, snapshot()))
+
+
+def _runs_here(stack: Stack) -> bool:
+    """Whether the stack talks to this machine, where nothing is billed."""
+    host = stack.config.get("runpod:apiUrl", "").partition("://")[2].partition("/")[0].rpartition(":")[0]
+    return host in ("127.0.0.1", "localhost", "[::1]")
