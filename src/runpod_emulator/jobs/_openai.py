@@ -21,6 +21,7 @@ from runpod_emulator.jobs._sse import ByteJoiner
 from runpod_emulator.model import Endpoint, Json
 
 START_AFTER_S = 2.0
+DONE = b"data: [DONE]"
 LOOK_S = 0.25
 """How often a waiting handler looks whether its client is still there."""
 
@@ -78,7 +79,7 @@ class _Exchange:
     async def stream(self) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         start_at = loop.time() + START_AFTER_S
-        joiner, sent_pieces = ByteJoiner(), 0
+        joiner, tail = ByteJoiner(), b""
         response: web.StreamResponse | None = None
         while True:
             job, pieces = self._look()
@@ -88,17 +89,19 @@ class _Exchange:
             if response is None and (pieces or done or loop.time() >= start_at):
                 response = await self._start()
             for piece in pieces:
-                sent_pieces += 1
-                await _write(response, joiner.feed(piece))
+                data = joiner.feed(piece)
+                tail = (tail + data)[-len(DONE) - 8 :]
+                await _write(response, data)
             if done:
                 break
             await self._wait(LOOK_S if response else min(LOOK_S, start_at - loop.time()))
         assert response is not None
         await _write(response, joiner.finish())
         failed = failure_of(job)
-        if failed is not None:
-            await _write(response, f"data: {failed.text}\n\ndata: [DONE]\n\n".encode())
-        elif sent_pieces == 0 and job is not None:
+        if failed is not None and not tail.rstrip().endswith(DONE):
+            # A worker that fails in the middle of a stream may have said so itself, and ended the stream.
+            await _write(response, b"data: " + ByteJoiner().feed(failed.text) + b"\n\n" + DONE + b"\n\n")
+        elif failed is None and not tail and job is not None:
             await _write(response, _unstreamed(job))
         await response.write_eof()
         return response
@@ -143,7 +146,7 @@ def _unstreamed(job: Job) -> bytes:
     parts = output if isinstance(output, list) else [] if output is None else [output]
     joiner = ByteJoiner()
     data = b"".join(joiner.feed(part) for part in parts) + joiner.finish()
-    return data if all(isinstance(part, str) for part in parts) else data + b"data: [DONE]\n\n"
+    return data if all(isinstance(part, str) for part in parts) else data + DONE + b"\n\n"
 
 
 def _respond(answer: OpenAiAnswer) -> web.Response:

@@ -119,7 +119,7 @@ def _details(error: str) -> Json | None:
 
 
 def _status_of(details: Json) -> int:
-    for name in ("code", "status", "status_code"):
+    for name in ("status", "status_code", "code"):
         value = details.get(name)
         if isinstance(value, str) and value.isascii() and value.isdigit():
             value = int(value)
