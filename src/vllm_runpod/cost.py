@@ -52,8 +52,8 @@ def bill(plan: dict[str, Any]) -> Bill:
             floor = ceiling = None
             basis.append(f"{name}: unknown ({error})")
             continue
-        floor = None if floor is None or cost.floor is None else floor + cost.floor
-        ceiling = None if ceiling is None or cost.ceiling is None else ceiling + cost.ceiling
+        floor = None if floor is None or cost.floor_usd is None else floor + cost.floor_usd
+        ceiling = None if ceiling is None or cost.ceiling_usd is None else ceiling + cost.ceiling_usd
         basis.append(f"{name}: {cost.basis}")
     return Bill(floor, ceiling, tuple(basis))
 
