@@ -1,0 +1,190 @@
+"""Check: the program's inputs against the declaration. All mistakes at once, each with its property and the remedy.
+
+The inputs come back with defaults filled in, without null properties, with secret marks where the declaration has
+them, and otherwise as the program wrote them. Unknown values pass: they are checked when they are known.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi_runpod.declarations import (
+    Field,
+    Flag,
+    Integer,
+    Json,
+    ListOf,
+    MapOf,
+    Number,
+    Object,
+    Text,
+    Type,
+)
+from pulumi_runpod.provider.values import (
+    UNKNOWN,
+    Properties,
+    Secret,
+    Value,
+    has_unknown,
+    join_path,
+    looks_like_credential,
+    plain,
+)
+
+_NOT_AN_OUTPUT = "Calling __str__ on an Output[T] is not supported"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One mistake: where, and what to do about it."""
+
+    path: str
+    reason: str
+
+
+def check_fields(fields: Sequence[Field], given: Properties, failures: list[Failure], parent: str = "") -> Properties:
+    """Check `given` against `fields`; mistakes are added to `failures`."""
+    fields = [field for field in fields if field.is_input]
+    known = {field.wire: field for field in fields}
+    for key in given:
+        if key not in known and not key.startswith("__"):
+            failures.append(Failure(join_path(parent, key), _no_such_property(key, known)))
+    checked: Properties = {}
+    for field in fields:
+        value = given.get(field.wire)
+        path = join_path(parent, field.wire)
+        if value is None:
+            value = _default(field)
+        if value is None:
+            if field.required:
+                failures.append(Failure(path, f"is required: {_first_sentence(field.doc)}"))
+            continue
+        value = check_value(field.type, value, path, failures)
+        checked[field.wire] = Secret(value) if field.secret else value
+    return checked
+
+
+def check_value(kind: Type, value: Value, path: str, failures: list[Failure]) -> Value:
+    """Check one value and return it in the form the state keeps."""
+    if value is UNKNOWN:
+        return UNKNOWN
+    if isinstance(value, Secret):
+        return Secret(check_value(kind, value.value, path, failures))
+    match kind:
+        case Text():
+            return _check_text(kind, value, path, failures)
+        case Integer():
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            if isinstance(value, bool) or not isinstance(value, int):
+                return _fail(failures, path, f"must be a whole number, not {_describe(value)}", value)
+            return _check_range(kind.minimum, kind.maximum, value, path, failures)
+        case Number():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                return _fail(failures, path, f"must be a number, not {_describe(value)}", value)
+            return _check_range(kind.minimum, None, value, path, failures)
+        case Flag():
+            if not isinstance(value, bool):
+                return _fail(failures, path, f"must be true or false, not {_describe(value)}", value)
+            return value
+        case ListOf():
+            return _check_list(kind, value, path, failures)
+        case MapOf():
+            if not isinstance(value, dict):
+                return _fail(failures, path, f"must be a map, not {_describe(value)}", value)
+            return _check_map(kind, value, path, failures)
+        case Object():
+            if not isinstance(value, dict):
+                return _fail(failures, path, f"must be an object, not {_describe(value)}", value)
+            return check_fields(kind.fields, value, failures, path)
+        case Json():
+            return value
+
+
+def _check_text(kind: Text, value: Value, path: str, failures: list[Failure]) -> Value:
+    if not isinstance(value, str):
+        return _fail(failures, path, f"must be a string, not {_describe(value)}", value)
+    if _NOT_AN_OUTPUT in value:
+        reason = "holds an Output that was put into a string; use pulumi.Output.concat or pulumi.Output.format"
+        return _fail(failures, path, reason, value)
+    if kind.enum and value not in kind.enum:
+        near = difflib.get_close_matches(value.upper(), kind.enum, 1)
+        also = f"; did you mean {near[0]}?" if near else ""
+        return _fail(failures, path, f"must be one of {', '.join(kind.enum)}, not {value!r}{also}", value)
+    if len(value) < kind.min_length:
+        return _fail(failures, path, "must not be empty", value)
+    if kind.pattern and not re.fullmatch(kind.pattern, value):
+        return _fail(failures, path, f"must be {kind.hint or kind.pattern}, not {value!r}", value)
+    return value
+
+
+def _check_list(kind: ListOf, value: Value, path: str, failures: list[Failure]) -> Value:
+    if not isinstance(value, list):
+        return _fail(failures, path, f"must be a list, not {_describe(value)}", value)
+    if len(value) < kind.min_items:
+        return _fail(failures, path, f"needs at least {kind.min_items} entry", value)
+    checked = [check_value(kind.item, item, join_path(path, index), failures) for index, item in enumerate(value)]
+    if kind.unique:
+        seen: list[Any] = []
+        for index, item in enumerate(checked):
+            bare = plain(item)
+            if not has_unknown(bare) and bare in seen:
+                failures.append(Failure(join_path(path, index), "is in the list twice; name it once"))
+            seen.append(bare)
+    return checked
+
+
+def _check_map(kind: MapOf, value: dict[str, Any], path: str, failures: list[Failure]) -> Properties:
+    checked: Properties = {}
+    for key, item in value.items():
+        if item is None:
+            continue
+        if not key:
+            failures.append(Failure(path, "has an entry without a name"))
+        item = check_value(kind.item, item, join_path(path, key), failures)
+        if kind.may_hold_secrets and looks_like_credential(key, item):
+            item = Secret(item)
+        checked[key] = item
+    return checked
+
+
+def _check_range(low: float | None, high: float | None, value: Value, path: str, failures: list[Failure]) -> Value:
+    if (low is not None and value < low) or (high is not None and value > high):
+        limits = f"between {low:g} and {high:g}" if low is not None and high is not None else f"{low:g} or more"
+        return _fail(failures, path, f"must be {limits}, not {value:g}", value)
+    return value
+
+
+def _fail(failures: list[Failure], path: str, reason: str, value: Value) -> Value:
+    failures.append(Failure(path, reason))
+    return value
+
+
+def _default(field: Field) -> Value:
+    # A copy, since the caller owns what Check returns.
+    return dict(field.default) if isinstance(field.default, dict) else field.default
+
+
+def _describe(value: Value) -> str:
+    """A value's kind. Never the value: it may be a secret that somebody put into the wrong place."""
+    names = {bool: "true/false", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _no_such_property(key: str, known: dict[str, Field]) -> str:
+    by_python_name = {field.name: field.wire for field in known.values()}
+    if key in by_python_name:
+        return f"is spelled {by_python_name[key]} here"
+    near = difflib.get_close_matches(key, list(known), 1, cutoff=0.5)
+    return f"is no such property; did you mean {near[0]}?" if near else f"is no such property; there are {_list(known)}"
+
+
+def _list(known: dict[str, Field]) -> str:
+    return ", ".join(sorted(known))
+
+
+def _first_sentence(doc: str) -> str:
+    sentence = doc.split(". ")[0].rstrip(".")
+    return sentence[0].lower() + sentence[1:] if sentence else sentence

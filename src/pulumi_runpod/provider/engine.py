@@ -1,0 +1,70 @@
+"""The way to the user's screen: the engine's Log service.
+
+What a plugin prints goes to debug logs only, so status lines and warnings are sent here. A status line (`ephemeral`)
+is shown beside the resource while it is worked on and then forgotten. Losing a line never fails an operation.
+"""
+
+import logging
+from typing import Any, Protocol
+
+import grpc
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
+
+from pulumi_runpod.provider.errors import one_line
+
+_log = logging.getLogger("pulumi_runpod.provider")
+
+
+class Engine(Protocol):
+    """Who listens to progress and warnings."""
+
+    async def status(self, urn: str, message: str) -> None: ...
+
+    async def info(self, urn: str, message: str) -> None: ...
+
+    async def warning(self, urn: str, message: str) -> None: ...
+
+
+class GrpcEngine:
+    """The engine that started us, or attached itself to us. Silent until an address is known."""
+
+    def __init__(self) -> None:
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: engine_pb2_grpc.EngineStub | None = None
+        self._address = ""
+
+    async def connect(self, address: str) -> None:
+        if not address or address == self._address:
+            return
+        await self.close()
+        self._channel = grpc.aio.insecure_channel(address)
+        self._stub = engine_pb2_grpc.EngineStub(self._channel)
+        self._address = address
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close(None)
+        self._channel = self._stub = None
+        self._address = ""
+
+    async def status(self, urn: str, message: str) -> None:
+        await self._send(engine_pb2.INFO, urn, message, ephemeral=True)
+
+    async def info(self, urn: str, message: str) -> None:
+        await self._send(engine_pb2.INFO, urn, message, ephemeral=False)
+
+    async def warning(self, urn: str, message: str) -> None:
+        await self._send(engine_pb2.WARNING, urn, message, ephemeral=False)
+
+    async def _send(
+        self, severity: "engine_pb2.LogSeverity.ValueType", urn: str, message: str, ephemeral: bool
+    ) -> None:
+        if self._stub is None:
+            return
+        request = engine_pb2.LogRequest(severity=severity, message=one_line(message), urn=urn, ephemeral=ephemeral)
+        try:
+            # The stub is generated for both kinds of channel; ours is the asynchronous one.
+            call: Any = self._stub.Log(request, timeout=5)
+            await call
+        except grpc.aio.AioRpcError as error:
+            _log.debug("the engine did not take a message: %s", error.code())

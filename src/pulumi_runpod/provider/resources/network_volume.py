@@ -1,0 +1,15 @@
+"""NetworkVolume: the declaration says it all."""
+
+from typing import ClassVar
+
+from pulumi_runpod.declarations import NETWORK_VOLUME, Resource
+from pulumi_runpod.provider.resources.base import Collection, Controller
+from runpod_rest import Client
+
+
+class NetworkVolumeController(Controller):
+    declaration: ClassVar[Resource] = NETWORK_VOLUME
+    kind: ClassVar[str] = "network volume"
+
+    def collection(self, client: Client) -> Collection:
+        return client.network_volumes

@@ -1,0 +1,28 @@
+"""Template: everything changes in place."""
+
+from typing import ClassVar
+
+from pulumi_runpod.declarations import TEMPLATE, Resource
+from pulumi_runpod.provider.resources.base import Collection, Json
+from pulumi_runpod.provider.resources.container import ContainerController, secret_env_keys
+from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret
+from runpod_rest import Client
+
+
+class TemplateController(ContainerController):
+    declaration: ClassVar[Resource] = TEMPLATE
+    kind: ClassVar[str] = "template"
+
+    def collection(self, client: Client) -> Collection:
+        return client.templates
+
+    def computed(self, answer: Json, outputs: Properties) -> Properties:
+        del answer
+        return {**outputs, "secretEnvKeys": secret_env_keys(outputs.get("env"))}
+
+    def planned_computed(self, outputs: Properties, olds: Properties | None) -> Properties:
+        outputs = super().planned_computed(outputs, olds)
+        env = outputs.get("env")
+        whole = env.value if isinstance(env, Secret) else env
+        keys = UNKNOWN if whole is UNKNOWN else secret_env_keys(env)
+        return {**outputs, "secretEnvKeys": keys}
