@@ -9,10 +9,11 @@ from dataclasses import asdict
 import click
 
 from redaction import register_secret
-from vllm_runpod import emulator_process, engine, local_bake, report
+from vllm_runpod import emulator_process, engine, report
 from vllm_runpod.ask import Answer, ask
 from vllm_runpod.cost import ask_before_spending
 from vllm_runpod.errors import CommandError, EmulatorFailed, EngineFailed
+from vllm_runpod.local_bake import bake_local
 from vllm_runpod.project import LOCAL_STACK, Project
 
 
@@ -37,7 +38,7 @@ def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as
         _finish(project, stack, chosen, timings, prompt, as_json)
         return
     with timings.phase("bake", "bake the image"):
-        local_bake.bake(project)
+        bake_local(project)
     running = None
     try:
         with timings.phase("emulator", "start the emulator"):
