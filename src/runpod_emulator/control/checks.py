@@ -46,7 +46,8 @@ def _wrong_kind(value: Any, path: str, want: str) -> str:
 
 
 def string(*, min_length: int = 0, pattern: str | None = None) -> Check:
-    compiled = re.compile(pattern) if pattern is not None else None
+    # The service's expressions are not Python's: `$` means the very end there, `\d` means 0 to 9.
+    compiled = re.compile(pattern.replace("$", r"\Z"), re.ASCII) if pattern is not None else None
 
     def check(value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, str):
@@ -131,10 +132,19 @@ def array(item: Check, *, min_items: int = 0, unique: bool = False) -> Check:
 def _twins(value: Sequence[Any], path: str) -> Iterator[str]:
     seen: dict[str, int] = {}
     for index, element in enumerate(value):
-        text = json.dumps(element, sort_keys=True)
+        text = json.dumps(_plain(element), sort_keys=True)
         if text in seen:
             yield f"{path}: items at {seen[text]} and {index} are equal"
         seen.setdefault(text, index)
+
+
+def _plain(value: Any) -> Any:
+    """2.0 and 2 are one number in JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(element) for key, element in value.items()}
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def string_map() -> Check:

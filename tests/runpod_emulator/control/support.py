@@ -20,7 +20,7 @@ KEY = "rpa_TESTKEYtestkeyTESTKEYtestkey0123456789"
 IMAGE = "registry.example/llm:1"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Line:
     id: str
     ts: str
@@ -130,9 +130,11 @@ class Cloud:
 
     def __init__(self, ctx: Context, session: aiohttp.ClientSession) -> None:
         self.ctx, self.session = ctx, session
-        assert isinstance(ctx.fleet, FakeFleet)
-        assert isinstance(ctx.host, FakeHost)
-        self.fleet, self.host = ctx.fleet, ctx.host
+        fleet, host = ctx.fleet, ctx.host
+        assert isinstance(fleet, FakeFleet)
+        assert isinstance(host, FakeHost)
+        self.fleet: FakeFleet = fleet
+        self.host: FakeHost = host
 
     async def call(self, method: str, path: str, body: Any = None, *, key: str | None = KEY, **options: Any) -> Answer:
         headers = dict(options.pop("headers", {}))
