@@ -196,7 +196,7 @@ class Client:
                     self._budget.shut_for(exhausted_for_s(outcome.headers))
                     return _json_object(call, outcome, write=write)
                 error = self._refusal(call, outcome, write=write, tries=tries, jobs=base_url is not None)
-                if method == "DELETE" and error.status == 404 and in_doubt:
+                if method == "DELETE" and error.status == 404 and (in_doubt or outcome.sends > 1):
                     return None
                 in_doubt = in_doubt or error.status >= 500
                 again = may_repeat_status(method, error.status, repeatable=repeatable)

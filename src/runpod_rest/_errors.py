@@ -21,7 +21,6 @@ from typing import Any
 from redaction import redact
 
 # An error is named for its cause (`NotFound`), so the suffix would only repeat the base class.
-# ruff: noqa: N818
 
 _MAX_DETAIL = 2000
 _MAX_ENTRIES = 20

@@ -9,7 +9,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Self
 
 import aiohttp
@@ -32,6 +32,8 @@ class Answer:
     reason: str
     headers: Mapping[str, str]
     body: bytes
+    sends: int = 1
+    """How often the request left: aiohttp itself repeats an idempotent one whose connection broke."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ class Transport:
         self._reads = self._writes = None
 
     def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_count_send)
         return aiohttp.ClientSession(
+            trace_configs=[trace],
             headers=self._headers,
             connector=aiohttp.TCPConnector(force_close=force_close),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -92,15 +97,18 @@ class Transport:
         """Send once. Returns what happened; raises only where an answer came back that nobody can use."""
         session = self.session_for(method)
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        sends: list[str] = []
         # The foreign exception is not chained: aiohttp's carry the request's headers, and with them the key.
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                session.request(method, url, data=body, headers=headers, allow_redirects=False) as response,
+                session.request(
+                    method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=sends
+                ) as response,
             ):
                 limit = self._max_body_bytes if response.ok else _MAX_ERROR_BODY
                 content, complete = await _read(response, limit)
-                answer = Answer(response.status, response.reason or "", response.headers.copy(), content)
+                answer = Answer(response.status, response.reason or "", response.headers.copy(), content, len(sends))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return _broken(error, url, timeout_s)
         if not complete and answer.status < 300:
@@ -110,6 +118,12 @@ class Transport:
                 ambiguous=method not in SAFE_METHODS,
             )
         return answer
+
+
+async def _count_send(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, sent: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    context.trace_request_ctx.append(sent.method)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
