@@ -98,12 +98,12 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
         inventory = await asyncio.to_thread(source.inventory)
         selection = select(inventory, include=request.include, exclude=request.exclude)
         name = request.name or image_name(inventory.model)
-        store = open_store(target, request, base=base_reference, create=create, progress=progress)
+        store = open_store(target, request, target=True, create=create, progress=progress)
         if store is not None:
             stores.append(store)
         base_store = base = None
         if base_reference is not None:
-            base_store = open_store(base_reference, request, base=None, create=False, progress=progress)
+            base_store = open_store(base_reference, request, target=False, create=False, progress=progress)
             assert base_store is not None
             stores.append(base_store)
             wanted = base_reference.digest or base_reference.tag

@@ -2,8 +2,17 @@
 
 from weight_bakery._events import Progress
 from weight_bakery._layout import LayoutStore
-from weight_bakery._references import FolderModel, ImageReference, LayoutReference, ModelReference
-from weight_bakery._request import BakeRequest
+from weight_bakery._references import (
+    FolderModel,
+    ImageReference,
+    LayoutReference,
+    ModelReference,
+    RegistryReference,
+    parse_target,
+)
+from weight_bakery._registry import RegistryStore
+from weight_bakery._registry_auth import docker_credentials
+from weight_bakery._request import BakeRequest, Credentials
 from weight_bakery._source_folder import FolderSource
 from weight_bakery._sources import WeightSource
 from weight_bakery._stores import ImageStore
@@ -19,11 +28,25 @@ def open_source(model: ModelReference, request: BakeRequest) -> WeightSource:
 
 
 def open_store(
-    reference: ImageReference, request: BakeRequest, *, base: ImageReference | None, create: bool, progress: Progress
+    reference: ImageReference, request: BakeRequest, *, target: bool, create: bool, progress: Progress
 ) -> ImageStore | None:
     """Open an image store; None for a layout that does not exist yet while nothing may be created."""
     if isinstance(reference, LayoutReference):
-        if not create and base is None and not (reference.directory / "oci-layout").exists() and reference.tag:
+        if target and not create and not (reference.directory / "oci-layout").exists():
             return None
         return LayoutStore(reference.directory, create=create)
-    raise NotImplementedError
+    return RegistryStore(
+        reference,
+        credentials=_credentials(reference, request, target=target),
+        write=target,
+        progress=progress,
+    )
+
+
+def _credentials(reference: RegistryReference, request: BakeRequest, *, target: bool) -> Credentials | None:
+    """Return the login for a registry. The one in the request is for the target's host and goes nowhere else."""
+    if request.credentials is not None:
+        aimed = parse_target(request.to)
+        if target or (isinstance(aimed, RegistryReference) and aimed.host == reference.host):
+            return request.credentials
+    return docker_credentials(request.docker_config, reference.host) if request.docker_config else None

@@ -1,0 +1,216 @@
+"""Logging in to a registry: Docker's stored logins, and the challenges that registries answer with.
+
+A password goes only where the registry's own challenge sends it, and only over https (or to this machine). Every
+password and token learned here is registered with `redaction` before it is used.
+"""
+
+import base64
+import binascii
+import json
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from redaction import redact, register_secret
+from weight_bakery._errors import BadRequest, RegistryDenied, RegistryError
+from weight_bakery._references import DOCKER_HUB, is_loopback
+from weight_bakery._request import Credentials
+
+_DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+_HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_HELPER_TIMEOUT_S = 60.0
+_DEFAULT_LIFETIME_S = 60.0  # what the token protocol says when the answer does not
+_EARLY_S = 10.0
+_CHALLENGE = re.compile(r'(?i)\b(bearer|basic)\b((?:[\s,]+[\w-]+\s*=\s*(?:"[^"]*"|[^\s,"]+))*)')
+_PARAMETER = re.compile(r'([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One way to log in that a registry offers."""
+
+    scheme: str
+    parameters: dict[str, str]
+
+
+def parse_challenges(headers: Sequence[str]) -> list[Challenge]:
+    """Read the WWW-Authenticate headers of a 401."""
+    found = []
+    for scheme, rest in (match.groups() for header in headers for match in _CHALLENGE.finditer(header)):
+        parameters = {key.lower(): quoted or bare for key, quoted, bare in _PARAMETER.findall(rest)}
+        found.append(Challenge(scheme.lower(), parameters))
+    return found
+
+
+def docker_credentials(folder: Path, host: str) -> Credentials | None:
+    """Return the login that Docker's config.json (or a credential helper it names) has for `host`."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_bytes())
+        helper = (config.get("credHelpers") or {}).get(_server(host)) or (config.get("credHelpers") or {}).get(host)
+        entry = _auth_entry(config.get("auths") or {}, host)
+        store = config.get("credsStore")
+    except (ValueError, AttributeError, OSError) as error:
+        raise BadRequest(f"{path} cannot be read as Docker's configuration", "repair it, or log in again") from error
+    if helper or (store and not (entry or {}).get("auth")):
+        return _ask_helper(str(helper or store), _server(host))
+    return _from_entry(entry, path, host) if entry else None
+
+
+class Authenticator:
+    """Answers one registry's challenges, and remembers the answer until it runs out."""
+
+    def __init__(self, session: aiohttp.ClientSession, host: str, credentials: Credentials | None) -> None:
+        self._session = session
+        self._host = host
+        self._credentials = credentials
+        self._basic = False
+        self._bearer: Challenge | None = None
+        self._token: str | None = None
+        self._token_ends = 0.0
+        self._scopes: set[str] = set()
+        for secret in (credentials.password, credentials.identity_token) if credentials else ():
+            register_secret(secret)
+
+    def want(self, scope: str) -> None:
+        """Ask for `scope` too in the next token."""
+        if scope not in self._scopes:
+            self._scopes.add(scope)
+            self._token = None
+
+    async def headers(self) -> dict[str, str]:
+        """Return the Authorization header that the registry is known to want, if any."""
+        if self._basic and self._credentials is not None:
+            return {"Authorization": _basic(self._credentials)}
+        if self._bearer is not None:
+            if self._token is None or time.monotonic() > self._token_ends:
+                await self._fetch_token(self._bearer)
+            return {"Authorization": f"Bearer {self._token}"}
+        return {}
+
+    def answer(self, challenges: Sequence[Challenge]) -> bool:
+        """Take up a challenge; False when there is nothing (more) to try."""
+        bearer = next((item for item in challenges if item.scheme == "bearer" and item.parameters.get("realm")), None)
+        if bearer is not None:
+            self._bearer, self._basic, self._token = bearer, False, None
+            return True
+        if any(item.scheme == "basic" for item in challenges) and self._credentials is not None and not self._basic:
+            self._basic = True
+            return True
+        return False
+
+    async def _fetch_token(self, challenge: Challenge) -> None:
+        realm = URL(challenge.parameters["realm"])
+        if realm.scheme != "https" and not is_loopback(realm.host or ""):
+            raise RegistryDenied(
+                f"{self._host} wants a login at {realm.scheme}://{realm.host}, which is not https",
+                "use a registry that logs in over https",
+            )
+        scopes = sorted(self._scopes | set(challenge.parameters.get("scope", "").split()))
+        service = challenge.parameters.get("service", "")
+        try:
+            async with await self._ask(realm, service, scopes) as response:
+                if response.status in (400, 401, 403):
+                    raise RegistryDenied(
+                        f"{self._host} refused the login (HTTP {response.status} from {realm.host})",
+                        "run `docker login` for it, or check the name and password",
+                        status=response.status,
+                    )
+                if response.status != 200:
+                    raise RegistryError(
+                        f"{self._host}: its login service {realm.host} answered HTTP {response.status}",
+                        "try again later",
+                        status=response.status,
+                    )
+                answer: Any = json.loads(await response.content.read(1 << 20))
+                token = answer.get("token") or answer["access_token"]
+                lifetime = float(answer.get("expires_in") or _DEFAULT_LIFETIME_S)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RegistryError(f"{self._host}: its login service sent no token", "check the registry") from error
+        register_secret(token)
+        self._token = str(token)
+        self._token_ends = time.monotonic() + max(lifetime - _EARLY_S, lifetime / 2)
+
+    async def _ask(self, realm: URL, service: str, scopes: Sequence[str]) -> aiohttp.ClientResponse:
+        credentials = self._credentials
+        if credentials is not None and credentials.identity_token:
+            form = {
+                "grant_type": "refresh_token",
+                "service": service,
+                "scope": " ".join(scopes),
+                "client_id": "vllm-runpod",
+                "refresh_token": credentials.identity_token,
+            }
+            return await self._session.post(realm, data=form, allow_redirects=False)
+        query = [*realm.query.items(), *([("service", service)] if service else []), *(("scope", s) for s in scopes)]
+        headers = {"Authorization": _basic(credentials)} if credentials is not None else {}
+        return await self._session.get(realm.with_query(query), headers=headers, allow_redirects=False)
+
+
+def _basic(credentials: Credentials) -> str:
+    encoded = base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
+    register_secret(encoded)
+    return f"Basic {encoded}"
+
+
+def _server(host: str) -> str:
+    return _DOCKER_HUB_KEY if host == DOCKER_HUB else host
+
+
+def _auth_entry(auths: dict[str, Any], host: str) -> dict[str, Any] | None:
+    for key, entry in auths.items():
+        bare = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+        if key == _server(host) or bare == host or (host == DOCKER_HUB and bare == "index.docker.io"):
+            return entry if isinstance(entry, dict) else None
+    return None
+
+
+def _from_entry(entry: dict[str, Any], path: Path, host: str) -> Credentials | None:
+    identity = str(entry.get("identitytoken") or "")
+    username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
+    if entry.get("auth"):
+        register_secret(str(entry["auth"]))
+        try:
+            username, _, password = base64.b64decode(str(entry["auth"])).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise BadRequest(f"{path}: the login for {host} is damaged", "run `docker login` again") from error
+    password = password.rstrip("\0")
+    if not (identity or username):
+        return None
+    return Credentials(username, password, identity)
+
+
+def _ask_helper(name: str, server: str) -> Credentials | None:
+    program = f"docker-credential-{name}"
+    remedy = "repair the helper, or set the login by environment variables"
+    if not _HELPER_NAME.fullmatch(name):
+        raise BadRequest(f"Docker's configuration names a credential helper {name!r}", remedy)
+    try:
+        done = subprocess.run(
+            [program, "get"], input=server.encode(), capture_output=True, timeout=_HELPER_TIMEOUT_S, check=False
+        )
+    except FileNotFoundError as error:
+        raise BadRequest(f"Docker's configuration wants {program}, which is not on PATH", remedy) from error
+    except subprocess.TimeoutExpired as error:
+        raise BadRequest(f"{program} did not answer within {_HELPER_TIMEOUT_S:.0f} s", remedy) from error
+    if done.returncode != 0:
+        said = redact((done.stdout + done.stderr).decode(errors="replace").strip())
+        if "not found" in said.lower():
+            return None
+        raise BadRequest(f"{program} failed: {said[:200]}", remedy)
+    try:
+        answer = json.loads(done.stdout)
+        username, secret = str(answer["Username"]), str(answer["Secret"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadRequest(f"{program} answered something that is not a login", remedy) from error
+    register_secret(secret)
+    return Credentials("", "", secret) if username == "<token>" else Credentials(username, secret)
