@@ -8,7 +8,7 @@ same thing (another order, a default filled in, an empty list) is no drift.
 from collections.abc import Sequence
 from typing import Any
 
-from pulumi_runpod.declarations import Field, ListOf, MapOf, Object, Type, nothing
+from pulumi_runpod.declarations import NOT_CLEARABLE, Field, ListOf, MapOf, Object, Type, nothing
 from pulumi_runpod.provider.diffing import same
 from pulumi_runpod.provider.values import Properties, Secret, Value, looks_like_credential, plain, secret_like
 
@@ -83,10 +83,15 @@ def _normal(kind: Type, value: Value) -> Value:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(kind, Object) and isinstance(value, dict):
-        return {f.wire: _normal(f.type, value[f.wire]) for f in kind.fields if value.get(f.wire) is not None}
+        said = ((field, value.get(field.wire)) for field in kind.fields)
+        return {field.wire: _normal(field.type, member) for field, member in said if not _says_nothing(field, member)}
     if isinstance(kind, ListOf) and isinstance(value, list):
         return [_normal(kind.item, item) for item in value]
     return value
+
+
+def _says_nothing(field: Field, value: Value) -> bool:
+    return value is None or (field.clear is not NOT_CLEARABLE and nothing(field, value))
 
 
 def _mark_map(value: Value) -> Value:
