@@ -37,9 +37,14 @@ _ERROR_LINE = re.compile(
 _PREFIX = re.compile(r"^(?:\([^)]*\)\s*)?(?:(?:ERROR|CRITICAL|WARNING|INFO)\s+\S+\s+\S+\s+\[[^\]]*\]\s*)?")
 
 
-def be_subreaper() -> None:
-    """Become the parent of whatever vLLM leaves behind, so that it can be found and reaped."""
+def own_children() -> None:
+    """Make sure that nothing outlives this process, and that nothing it ends stays a zombie.
+
+    The kernel ends forked children with their parent (the SDK's heartbeat would go on telling the platform that a
+    killed worker lives), and hands over to this process whatever vLLM leaves behind.
+    """
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    os.register_at_fork(after_in_child=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
 
 
 class Engine:

@@ -16,7 +16,7 @@ ENGINE_TROUBLE = (500, 503)
 """What vLLM answers when its engine is gone, and sometimes when it is not."""
 
 SICK_ENGINE_LIMIT_S = 10.0
-"""vLLM ends itself about five seconds after its engine died."""
+"""How long a vLLM that broke a connection may take to answer /health again."""
 
 
 class Handler:
@@ -98,13 +98,16 @@ class Handler:
         while asyncio.get_running_loop().time() < deadline:
             if self._engine.returncode is not None:
                 return False
-            if await health(self._open().session, self._address) == 200:
-                # A server whose engine died may still answer for a moment.
+            status = await health(self._open().session, self._address)
+            if status == 200:
+                # A server that is about to end may still answer for a moment.
                 await asyncio.sleep(0.2)
                 return self._engine.returncode is None
+            if status == 503:
+                break
             await asyncio.sleep(0.2)
-        # Neither dead nor healthy: it cannot serve, and somebody has to end it.
-        self._engine.stop(grace_s=0)
+        # Its engine is dead, or it no longer answers: it cannot serve, and somebody has to end it.
+        self._engine.stop(grace_s=1)
         return False
 
     async def close(self) -> None:

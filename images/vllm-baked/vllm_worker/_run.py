@@ -12,7 +12,7 @@ from redaction import redact, register_secret
 from vllm_options import Plan, Schema, UnknownVersion, latest_version, options, read_environment
 from vllm_worker._client import Address, open_session
 from vllm_worker._device import Machine, find_machine, launch_for
-from vllm_worker._engine import Engine, be_subreaper
+from vllm_worker._engine import Engine, own_children
 from vllm_worker._errors import EngineError
 from vllm_worker._handler import Handler
 from vllm_worker._log import event
@@ -85,7 +85,7 @@ def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float) -> None
     for note in launch.notes:
         event("note", note)
     event("command", f"starting {redact(shlex.join(launch.command))}", vllm=machine.vllm_version)
-    be_subreaper()
+    own_children()
     spawned_at = time.monotonic()
     try:
         engine = Engine(launch.command, launch.environment)

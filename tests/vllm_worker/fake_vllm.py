@@ -1,0 +1,154 @@
+"""A stand-in for vLLM's server: a real process with real HTTP that speaks the same routes, awkwardly where asked.
+
+Installed as `vllm/entrypoints/openai/api_server.py` of an environment made for a test. What it does is decided by the
+text of a prompt, and by $HOME/fake.json at its start; what was asked of it is written to $HOME/requests.jsonl.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from aiohttp import web
+
+HOME = Path(os.environ["HOME"])
+TEXT = "Grüße, 世界 🌍 — naïve façade"
+
+
+def settings():
+    path = HOME / "fake.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def record(**facts):
+    with (HOME / "requests.jsonl").open("a") as file:
+        file.write(json.dumps(facts) + "\n")
+
+
+def prompt_of(body):
+    if "messages" in body:
+        return body["messages"][-1]["content"]
+    return body.get("prompt", "")
+
+
+def event(text):
+    document = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": text}}]}
+    return b"data: " + json.dumps(document, ensure_ascii=False).encode() + b"\n\n"
+
+
+def error(status, message, kind="BadRequestError", code=None):
+    return web.json_response(
+        {"error": {"message": message, "type": kind, "param": None, "code": code or status}}, status=status
+    )
+
+
+async def stream(request, prompt):
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    try:
+        if prompt.startswith("slow"):
+            while True:
+                await response.write(event("tick "))
+                await asyncio.sleep(0.02)
+        whole = b"".join(event(word + " ") for word in TEXT.split()) + b"data: [DONE]\n\n"
+        if prompt.startswith(("break", "die in the middle")):
+            await response.write(whole[: len(event("Grüße, ")) + 95])
+            await asyncio.sleep(0.1)
+            if prompt.startswith("die"):
+                die()
+            request.transport.abort()
+            return response
+        step = int(prompt.split()[1]) if prompt.startswith("cuts") else 7
+        for start in range(0, len(whole), step):
+            await response.write(whole[start : start + step])
+            await asyncio.sleep(0)
+    except (ConnectionResetError, asyncio.CancelledError):
+        record(aborted=prompt, at=time.time())
+        raise
+    return response
+
+
+def die():
+    print("(EngineCore pid=7) ERROR 11-21 09:00:00 [core.py:9] RuntimeError: engine core died of a test", flush=True)
+    print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", flush=True)
+    os._exit(3)
+
+
+async def generate(request):
+    body = json.loads(await request.text())
+    prompt = prompt_of(body)
+    record(path=request.path, body=body)
+    first = prompt if isinstance(prompt, str) else ""
+    if first.startswith("error"):
+        _, status, *words = first.split(" ")
+        return error(int(status), " ".join(words) or "no")
+    if first == "die":
+        die()
+    if first == "sick":
+        request.app["sick"] = True
+        return error(500, "EngineCore encountered an issue. See stack trace for the root cause.", "InternalServerError")
+    if first == "garbage":
+        return web.Response(status=502, text="<html>bad gateway</html>")
+    if first == "hang":
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            record(aborted=first, at=time.time())
+            raise
+    if first.startswith("wait"):
+        await asyncio.sleep(float(first.split()[1]))
+    if body.get("stream"):
+        return await stream(request, first)
+    if request.path == "/v1/chat/completions":
+        message = {"role": "assistant", "content": f"You said: {first}"}
+        return web.json_response({"object": "chat.completion", "choices": [{"index": 0, "message": message}]})
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    choices = [{"index": index, "text": f"<{text}>"} for index, text in enumerate(prompts)]
+    return web.json_response({"object": "text_completion", "choices": list(reversed(choices))})
+
+
+async def models(request):
+    record(path=request.path)
+    return web.json_response({"object": "list", "data": [{"id": "fake", "object": "model"}]})
+
+
+async def health(request):
+    return web.Response(status=503 if request.app.get("sick") else 200)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("model", "uds", "host", "port", "served-model-name", "max-model-len", "dtype", "max-num-seqs"):
+        parser.add_argument(f"--{name}", nargs="+" if name == "served-model-name" else None)
+    arguments, rest = parser.parse_known_args()
+    asked = settings()
+    record(started=sys.argv[1:], environment=dict(os.environ), rest=rest)
+    print("INFO [api_utils.py:1] non-default args: {}", flush=True)
+    if "fail" in asked:
+        print("INFO about to fail", flush=True)
+        print(f"(APIServer pid=1) {asked['fail']}", flush=True)
+        sys.exit(1)
+    time.sleep(asked.get("delay", 0))
+    print("(EngineCore pid=2) INFO 11-21 09:00:00 [core.py:1] Initializing a V1 LLM engine (v0)", flush=True)
+    print("Starting to load model", flush=True)
+    print("Loading weights took 0.1 seconds", flush=True)
+    print("init engine (profile, create kv cache, warmup model) took 0.1 s", flush=True)
+    # Like vLLM's engine processes: in the same group, ended by a server that ends, not by one that dies.
+    engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    (HOME / "engine.pid").write_text(str(engine.pid))
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", generate)
+    app.router.add_post("/v1/completions", generate)
+    app.router.add_get("/v1/models", models)
+    app.router.add_get("/health", health)
+    where = {"path": arguments.uds} if arguments.uds else {"host": "127.0.0.1", "port": int(arguments.port or 0)}
+    web.run_app(app, **where, print=None, shutdown_timeout=0.2, handler_cancellation=True)
+    engine.kill()
+
+
+if __name__ == "__main__":
+    main()
