@@ -12,6 +12,7 @@ import hmac
 import ipaddress
 import logging
 import math
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -72,6 +73,9 @@ async def _shape_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return Problem(error.status, detail, headers=kept).response()
     except ConnectionResetError:
         raise  # the caller has gone; there is nobody to answer
+    except (sqlite3.OperationalError, OSError) as error:  # a full disk, a read-only file system
+        log.error("%s %s failed: %s", request.method, request.path, error)
+        return Problem(507, f"the emulator cannot write its state: {error}").response()
     except Exception:  # the outermost edge
         log.exception("%s %s failed; this is a fault of the emulator, please report it", request.method, request.path)
         return Problem(500, "the emulator failed on this request; its log says why").response()
