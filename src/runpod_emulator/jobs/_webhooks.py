@@ -5,6 +5,8 @@ again by the next one, with the tries that are left.
 """
 
 import asyncio
+import io
+import json
 import logging
 
 import aiohttp
@@ -68,7 +70,12 @@ class Webhooks:
         assert job.webhook is not None
         try:
             # No redirects: they could lead off this machine.
-            async with self._session.post(job.webhook, json=job.for_caller(), allow_redirects=False) as answer:
+            async with self._session.post(
+                job.webhook,
+                data=io.BytesIO(json.dumps(job.for_caller()).encode()),  # a large output is sent in pieces
+                headers={"Content-Type": "application/json"},
+                allow_redirects=False,
+            ) as answer:
                 if answer.status == 200:
                     return True
                 why = f"answered {answer.status}"

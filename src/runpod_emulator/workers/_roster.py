@@ -113,12 +113,12 @@ class Roster:
             session.known_jobs.add(job.id)
         self.changed(session.endpoint_id)
 
-    def pinged(self, session: WorkerSession, named: set[str]) -> None:
-        """A heartbeat with the ids of the jobs the worker has."""
+    def pinged(self, session: WorkerSession, named: set[str], *, complete: bool = True) -> None:
+        """A heartbeat with the ids of the jobs the worker has; `complete`: with all of them."""
         session.heard_at = self._clock()
         session.first_ping_at = session.first_ping_at or session.heard_at
         for job_id in list(session.jobs):
-            session.jobs[job_id] = 0 if job_id in named else session.jobs[job_id] + 1
+            session.jobs[job_id] = 0 if job_id in named else session.jobs[job_id] + complete
             if session.jobs[job_id] >= MISSED_PINGS:
                 self._book.worker_lost(session.worker_id, job_id)
         for job_id in list(session.stopped):

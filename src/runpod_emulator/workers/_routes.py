@@ -22,6 +22,9 @@ LARGEST_BATCH = 1000
 RELEASED_PAUSE_S = 0.2
 """A worker that is being stopped and polls again waits this long, so that it does not spin until its signal arrives."""
 
+PING_CAPACITY = 65_000
+"""The SDK cuts its list of job ids at 64 KiB: a list of about that size names not all (its worker_state module)."""
+
 WorkerHandler = Callable[[web.Request, WorkerSession], Awaitable[web.StreamResponse]]
 
 
@@ -144,7 +147,8 @@ class _Routes:
             roster.report_unhealthy(session, f"fitness check {check} failed: {reason}"[:512])
         else:
             ids = request.query.get("job_id", "")
-            roster.pinged(session, {job_id for job_id in ids.split(",") if job_id})
+            named = {job_id for job_id in ids.split(",") if job_id}
+            roster.pinged(session, named, complete=len(ids) < PING_CAPACITY)
         return web.json_response({})
 
     async def _body(self, request: web.Request, session: WorkerSession) -> Json:

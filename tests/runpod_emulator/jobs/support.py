@@ -8,9 +8,8 @@ import asyncio
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -96,28 +95,21 @@ class Logs:
 class ProcessContainer:
     worker_id: str
     process: asyncio.subprocess.Process
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+    pid: int
 
     async def wait(self) -> int:
         return await self.process.wait()
 
     async def stop(self, grace_s: float) -> None:
         self._signal(signal.SIGTERM)
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self.process.wait(), grace_s)
-        except TimeoutError:
-            pass
         self._signal(signal.SIGKILL)
         await self.process.wait()
 
     def _signal(self, number: int) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            pass
 
 
 class ProcessHost(Logs):
@@ -142,7 +134,7 @@ class ProcessHost(Logs):
                 sys.executable, str(SCRIPT), spec.image,
                 env=env, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        container = ProcessContainer(spec.worker_id, process)
+        container = ProcessContainer(spec.worker_id, process, process.pid)
         self.containers.append(container)
         return container
 
@@ -202,7 +194,3 @@ async def live(
         aiohttp.ClientSession(headers={"Authorization": "Bearer test-key"}) as http,
     ):
         yield Live(ctx, catalogue, a_host, made[0], http)
-
-
-def scratch() -> Path:
-    return Path(tempfile.mkdtemp(prefix="emulator-"))

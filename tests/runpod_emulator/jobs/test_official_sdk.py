@@ -5,6 +5,7 @@ One emulator with two real workers serves all tests of this file: starting a wor
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,7 +123,7 @@ async def test_cancel_reaches_the_handler(cloud: Live, tmp_path: Path) -> None:
 async def test_a_worker_works_on_several_jobs_at_once(cloud: Live, tmp_path: Path) -> None:
     """With a concurrency of four, four jobs run side by side in one worker (job-take-batch)."""
     orders = [{"do": "sleep", "seconds": 0.8, "flag": str(tmp_path / str(number))} for number in range(4)]
-    jobs = [await in_thread(lambda order=order: client(cloud).run({"input": order})) for order in orders]
+    jobs = [await in_thread(partial(client(cloud).run, {"input": order})) for order in orders]
     await until(lambda: all((tmp_path / str(number)).exists() for number in range(4)))
     health = await in_thread(client(cloud).health)
     assert health["jobs"]["inProgress"] == 4
@@ -137,7 +138,7 @@ async def test_purge_takes_queued_jobs_out_and_leaves_running_ones(cloud: Live, 
     """`purge_queue` says how many it removed."""
     flags = [tmp_path / str(number) for number in range(6)]
     orders = [{"do": "sleep", "seconds": 1.0, "flag": str(flag)} for flag in flags]
-    jobs = [await in_thread(lambda order=order: client(cloud).run({"input": order})) for order in orders]
+    jobs = [await in_thread(partial(client(cloud).run, {"input": order})) for order in orders]
     await until(lambda: sum(flag.exists() for flag in flags) == 4)
     assert await in_thread(client(cloud).purge_queue) == {"removed": 2, "status": "completed"}
     ends = [(await finished(cloud, PLAIN, job.job_id))["status"] for job in jobs]

@@ -51,7 +51,9 @@ def test_back_off_grows_and_has_an_end(failures: int) -> None:
     assert backoff_s(2.0, 0) == 0.0
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("1200", 1200.0), ("", 420.0), ("soon", 420.0), ("-1", 420.0), ("inf", 420.0)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("1200", 1200.0), ("", 420.0), ("soon", 420.0), ("-1", 420.0), ("inf", 420.0)]
+)
 def test_the_init_limit_comes_from_the_endpoints_env(value: str, seconds: float) -> None:
     """RUNPOD_INIT_TIMEOUT in seconds; what is no number is ignored."""
     assert init_timeout_s(endpoint(env={"RUNPOD_INIT_TIMEOUT": value}), 420.0) == seconds

@@ -334,7 +334,12 @@ async def test_a_volume_is_mounted_where_it_lives(tmp_path: Path) -> None:
 
 async def test_the_environment_of_a_worker() -> None:
     """Endpoint env under the platform's own, placeholders literal, secrets named for the log."""
-    env = {"MODEL_NAME": "/models/m", "HF_TOKEN": "hf_12345678", "RUNPOD_POD_ID": "forged", "RUNPOD_SKIP_GPU_CHECK": "false"}
+    env = {
+        "MODEL_NAME": "/models/m",
+        "HF_TOKEN": "hf_12345678",
+        "RUNPOD_POD_ID": "forged",
+        "RUNPOD_SKIP_GPU_CHECK": "false",
+    }
     with world(endpoint(workers_min=1, env=env, registry="r1", entrypoint=("a",), cmd=("b", "c"))) as it:
         await it.tick()
         (spec,) = it.host.specs

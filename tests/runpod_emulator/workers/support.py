@@ -1,6 +1,7 @@
 """A worker played by hand: it speaks the worker plane as the SDK does, one request at a time."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -64,7 +65,7 @@ class HandWorker:
         # Labelled as a form although it is JSON, as the SDK does it.
         headers = {**self.headers, "Content-Type": "application/x-www-form-urlencoded", "charset": "utf-8"}
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        async with self.http.post(url, data=data, headers=headers) as answer:
+        async with self.http.post(url, data=io.BytesIO(data), headers=headers) as answer:
             return answer.status, await answer.json()
 
 
