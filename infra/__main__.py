@@ -1,5 +1,6 @@
 """The Pulumi program: one vLLM endpoint on RunPod, as the stack's configuration says."""
 
+import sys
 from pathlib import Path
 
 import pulumi
@@ -11,13 +12,18 @@ from program import Stack, run
 values = {**config.get_config_env(), **config.CONFIG.get()}
 secrets = set(config.get_config_secret_keys_env()) | {key for key in values if config.is_config_secret(key)}
 
-run(
-    Stack(
-        project=pulumi.get_project(),
-        name=pulumi.get_stack(),
-        root=Path(pulumi.get_root_directory()),
-        preview=pulumi.runtime.is_dry_run(),
-        config=values,
-        secret_keys=frozenset(secrets),
-    )
+stack = Stack(
+    project=pulumi.get_project(),
+    name=pulumi.get_stack(),
+    root=Path(pulumi.get_root_directory()),
+    preview=pulumi.runtime.is_dry_run(),
+    config=values,
+    secret_keys=frozenset(secrets),
 )
+try:
+    run(stack)
+except pulumi.RunError as error:
+    # The language hosts' code for "the user has seen the error": left to itself, RunError is followed by a second
+    # message about an exit code, which helps nobody.
+    pulumi.log.error(str(error))
+    sys.exit(32)

@@ -31,7 +31,7 @@ class WorkerImage:
     """Why there is no reference, and the command that helps."""
 
 
-def worker_image(settings: Settings, root: Path) -> WorkerImage:
+def worker_image(settings: Settings, root: Path, *, stack: str = "dev") -> WorkerImage:
     """The stack's image. `root` is the project's folder; paths in the configuration are relative to it."""
     if settings.bake is None:
         assert settings.image is not None
@@ -41,10 +41,10 @@ def worker_image(settings: Settings, root: Path) -> WorkerImage:
     lock = root / settings.bake.get("lock", DEFAULT_LOCK)
     entry = _read(lock).get(lock_target(target, root, lock))
     if entry is None:
-        return WorkerImage(None, None, f"{_shown(lock, root)} has no entry for {target}; {_remedy(settings)}")
+        return WorkerImage(None, None, f"{_shown(lock, root)} has no entry for {target}; {_remedy(settings, stack)}")
     problem = _mismatch(settings, entry)
     if problem:
-        return WorkerImage(None, None, f"{_shown(lock, root)}: {target} holds {problem}; {_remedy(settings)}")
+        return WorkerImage(None, None, f"{_shown(lock, root)}: {target} holds {problem}; {_remedy(settings, stack)}")
     digest = entry.get("image_digest")
     if not isinstance(digest, str) or not re.fullmatch(DIGEST, digest):
         raise LockUnreadable(f"{_shown(lock, root)}: the entry for {target} has no usable image digest; bake again")
@@ -88,7 +88,9 @@ def _mismatch(settings: Settings, entry: dict[str, Any]) -> str:
     return ""
 
 
-def _remedy(settings: Settings) -> str:
+def _remedy(settings: Settings, stack: str) -> str:
+    if stack == "local":
+        return "`make up` bakes it"
     assert settings.bake is not None
     model = settings.model if settings.revision is None else f"{settings.model}@{settings.revision}"
     lock = f" --lock {settings.bake['lock']}" if "lock" in settings.bake else ""

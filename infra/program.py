@@ -4,8 +4,9 @@ Everything that can be wrong is found before the first resource is registered, a
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,9 @@ from images import LockUnreadable, WorkerImage, worker_image
 from redaction import register_secret
 from settings import InvalidSettings, Mistake, Settings, camel, read_settings
 from vllm_sizing import (
-    GpuSelection,
     HourlyCost,
     SizingError,
-    check_pools,
     format_usd,
-    gpu_types_to_pools,
     hourly_cost,
     snapshot,
     volume_monthly_cost,
@@ -55,13 +53,14 @@ def run(stack: Stack) -> None:
         for key in stack.secret_keys:
             register_secret(stack.config.get(key))
         settings = read_settings(stack.config, stack.secret_keys, namespace=stack.project, stack=stack.name)
-        gpus = _gpus(settings)
-        image = worker_image(settings, stack.root)
-        cost = hourly_cost(gpus.pools, settings.gpu_count, settings.min_workers, settings.max_workers, snapshot())
-        arguments = endpoint_arguments(settings, gpus, image, env_is_secret=f"{stack.project}:env" in stack.secret_keys)
+        image = worker_image(settings, stack.root, stack=stack.name)
+        cost = hourly_cost(
+            settings.gpus.pools, settings.gpu_count, settings.min_workers, settings.max_workers, snapshot()
+        )
+        arguments = endpoint_arguments(settings, image, env_is_secret=f"{stack.project}:env" in stack.secret_keys)
         plan_vllm_endpoint(VllmEndpointArgs(**arguments))
     except InvalidArguments as error:
-        mistakes = [Mistake(_key_of(argument), reason) for argument, reason in error.mistakes]
+        mistakes = [Mistake(_key_of(argument), _in_keys(reason)) for argument, reason in error.mistakes]
         raise pulumi.RunError(str(InvalidSettings(mistakes, stack.project, stack.name))) from error
     except (InvalidSettings, LockUnreadable, SizingError) as error:
         raise pulumi.RunError(str(error)) from error
@@ -75,7 +74,7 @@ def run(stack: Stack) -> None:
 def _declare(settings: Settings, stack: Stack, arguments: dict[str, Any], image: WorkerImage, cost: HourlyCost) -> None:
     name = settings.name or f"{stack.project}-{stack.name}"
     more: dict[str, Any] = {}
-    if settings.registry_password is not None:
+    if settings.registry_username is not None and settings.registry_password is not None:
         credential = runpod.RegistryCredential(
             f"{name}-registry",
             name=f"{name}-registry",
@@ -108,9 +107,7 @@ def _declare(settings: Settings, stack: Stack, arguments: dict[str, Any], image:
     pulumi.export("priceBasis", "this machine" if free else cost.basis)
 
 
-def endpoint_arguments(
-    settings: Settings, gpus: GpuSelection, image: WorkerImage, *, env_is_secret: bool
-) -> dict[str, Any]:
+def endpoint_arguments(settings: Settings, image: WorkerImage, *, env_is_secret: bool) -> dict[str, Any]:
     """The arguments of the `VllmEndpoint` that the settings decide."""
     scaling = settings.scaling or {"type": "QUEUE_DELAY"}
     threshold = scaling.get("queueDelay", 4) if scaling["type"] == "QUEUE_DELAY" else scaling["requestCount"]
@@ -130,8 +127,8 @@ def endpoint_arguments(
         "env": {name: pulumi.Output.secret(value) if env_is_secret else value for name, value in settings.env.items()},
         "hf_token": settings.hf_token,
         "init_timeout_s": settings.init_timeout,
-        "gpu_pools": gpus.pools,
-        "excluded_gpu_types": gpus.excluded_types,
+        "gpu_pools": settings.gpus.pools,
+        "excluded_gpu_types": settings.gpus.excluded_types,
         "gpu_count": settings.gpu_count,
         "min_cuda_version": settings.min_cuda_version,
         "allowed_cuda_versions": settings.allowed_cuda_versions,
@@ -145,6 +142,11 @@ def endpoint_arguments(
         "flashboot": settings.flashboot,
         "wait_for_ready": settings.wait_for_ready,
     }
+
+
+def _hourly(settings: Settings) -> HourlyCost:
+    low, high = settings.min_workers, settings.max_workers
+    return hourly_cost(settings.gpus.pools, settings.gpu_count, low, high, snapshot())
 
 
 def unknown() -> "pulumi.Output[str]":
@@ -165,10 +167,10 @@ def _key_of(argument: str) -> str:
     return camel(name.removesuffix("_s").removesuffix("_gb")) + dot + rest
 
 
-def _gpus(settings: Settings) -> GpuSelection:
-    if settings.gpu_types:
-        return gpu_types_to_pools(settings.gpu_types, snapshot())
-    return GpuSelection(check_pools(settings.gpu_pools, snapshot()))
+def _in_keys(reason: str) -> str:
+    """`reason` with the stack's keys where it names a component's arguments."""
+    names = {field.name for field in fields(VllmEndpointArgs)}
+    return re.sub(r"\b[a-z]+(_[a-z]+)+\b", lambda at: _key_of(at[0]) if at[0] in names else at[0], reason)
 
 
 def _runs_here(stack: Stack) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from values import Fields, Flag, Integer, Kind, Number, Secret, Strings, Text, Texts, Unreadable, did_you_mean
 from vllm_options import latest_version, options
+from vllm_sizing import GpuSelection, SizingError, check_pools, gpu_types_to_pools, snapshot
 
 DIGEST = r"sha256:[0-9a-f]{64}"
 DEFAULT_LOCK = "weights.lock"
@@ -143,6 +144,13 @@ class Settings:
             return self.weights == "baked"
         return self.bake is not None or self.model is None or (self.image or "").startswith("oci:")
 
+    @property
+    def gpus(self) -> GpuSelection:
+        """The pools, and the types in them that are not wanted. Raises SizingError for names nobody knows."""
+        if self.gpu_types:
+            return gpu_types_to_pools(self.gpu_types, snapshot())
+        return GpuSelection(check_pools(self.gpu_pools, snapshot()))
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -241,6 +249,12 @@ def _placement_contradictions(settings: Settings) -> list[Mistake]:
         found.append(Mistake("gpuTypes", "excludes gpuPools; keep one of them"))
     if not settings.gpu_types and not settings.gpu_pools:
         found.append(Mistake("gpuTypes", "is missing, and so is gpuPools; name what the model may run on"))
+    if bool(settings.gpu_types) != bool(settings.gpu_pools):
+        try:
+            _ = settings.gpus
+        except SizingError as error:
+            reason = " ".join(str(error).split())
+            found.append(Mistake("gpuTypes" if settings.gpu_types else "gpuPools", f"has {reason}"))
     if settings.min_cuda_version and settings.allowed_cuda_versions:
         found.append(Mistake("minCudaVersion", "excludes allowedCudaVersions; keep one of them"))
     if settings.volume_size is not None and len(settings.data_centers) != 1:

@@ -43,6 +43,8 @@ class Text:
     def read(self, text: str) -> str:
         if not text.strip():
             raise Unreadable("is empty; leave the key out instead")
+        if text == "false" and "OFF" in self.choices:
+            return "OFF"  # YAML 1.1 reads an unquoted OFF as a flag
         if self.choices and text not in self.choices:
             raise Unreadable(f"is {text!r}{did_you_mean(text, self.choices)}; it must be {self.words}".replace("`", ""))
         if self.pattern and not re.fullmatch(self.pattern, text):

@@ -11,7 +11,15 @@ pulumi, `pulumi_runpod` and the leaf `vllm_options`; never the settings of this 
 
 from ._arguments import DEFAULT_WORKER_IMAGE, Scaling, VllmEndpointArgs
 from ._endpoint import VllmEndpoint
-from ._endpoint_plan import EndpointPlan, GpuPlan, TemplatePlan, VllmEndpointPlan, plan_vllm_endpoint
+from ._endpoint_plan import (
+    EndpointPlan,
+    GpuPlan,
+    ScalingPlan,
+    TemplatePlan,
+    VllmEndpointPlan,
+    WorkersPlan,
+    plan_vllm_endpoint,
+)
 from ._environment import OWN_VARIABLES, worker_environment
 from ._errors import ComponentError, InvalidArguments
 from ._volume import ModelVolume
@@ -27,11 +35,13 @@ __all__ = [
     "ModelVolume",
     "ModelVolumeArgs",
     "Scaling",
+    "ScalingPlan",
     "TemplatePlan",
     "VllmEndpoint",
     "VllmEndpointArgs",
     "VllmEndpointPlan",
     "VolumePlan",
+    "WorkersPlan",
     "plan_model_volume",
     "plan_vllm_endpoint",
     "worker_environment",

@@ -5,7 +5,7 @@ import pulumi
 import pulumi_runpod as runpod
 
 from ._arguments import VllmEndpointArgs
-from ._endpoint_plan import TemplatePlan, plan_vllm_endpoint
+from ._endpoint_plan import EndpointPlan, TemplatePlan, plan_vllm_endpoint
 
 
 class VllmEndpoint(pulumi.ComponentResource):
@@ -36,25 +36,38 @@ class VllmEndpoint(pulumi.ComponentResource):
         else:
             assert plan.template is not None
             self.template = self._template(name, plan.template)
-        endpoint = plan.endpoint
-        self.endpoint = runpod.Endpoint(
-            name,
-            name=name,
-            type="QUEUE",
-            template_id=self.template.id,
-            gpu=endpoint.gpu.arguments(),
-            workers=dict(endpoint.workers),
-            scaling=dict(endpoint.scaling),
-            data_center_ids=list(endpoint.data_center_ids),
-            network_volumes=list(endpoint.network_volumes),
-            timeout=endpoint.timeout_ms,
-            flashboot=endpoint.flashboot,
-            wait_for_ready=endpoint.wait_for_ready,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        self.endpoint = self._endpoint(name, plan.endpoint)
         self.endpoint_id = self.endpoint.id
         self.openai_base_url = self.endpoint.openai_base_url
         self.register_outputs({"endpointId": self.endpoint_id, "openaiBaseUrl": self.openai_base_url})
+
+    def _endpoint(self, name: str, plan: EndpointPlan) -> runpod.Endpoint:
+        return runpod.Endpoint(
+            name,
+            name=name,
+            type="QUEUE",
+            template=self.template,
+            gpu=runpod.GpuArgs(
+                pools=list(plan.gpu.pools),
+                # Empty lists are left out: RunPod reads both alike, and a preview without them is shorter.
+                excluded_types=list(plan.gpu.excluded_types) or None,
+                count=plan.gpu.count,
+                allowed_cuda_versions=list(plan.gpu.allowed_cuda_versions) or None,
+                min_cuda_version=plan.gpu.min_cuda_version,
+            ),
+            workers=runpod.WorkersArgs(
+                min=plan.workers.min, max=plan.workers.max, idle_timeout=plan.workers.idle_timeout
+            ),
+            scaling=runpod.ScalingArgs(
+                type=plan.scaling.type, queue_delay=plan.scaling.queue_delay, request_count=plan.scaling.request_count
+            ),
+            data_center_ids=list(plan.data_center_ids) or None,
+            network_volumes=list(plan.network_volumes) or None,
+            timeout=plan.timeout_ms,
+            flashboot=plan.flashboot,
+            wait_for_ready=plan.wait_for_ready,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
 
     def _template(self, name: str, plan: TemplatePlan) -> runpod.Template:
         return runpod.Template(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pulumi
 
@@ -44,25 +43,32 @@ class GpuPlan:
     allowed_cuda_versions: tuple[str, ...]
     min_cuda_version: str | None
 
-    def arguments(self) -> dict[str, Any]:
-        """As the SDK takes it; what is empty is left out."""
-        given: dict[str, Any] = {"pools": list(self.pools), "count": self.count}
-        if self.excluded_types:
-            given["excluded_types"] = list(self.excluded_types)
-        if self.allowed_cuda_versions:
-            given["allowed_cuda_versions"] = list(self.allowed_cuda_versions)
-        if self.min_cuda_version is not None:
-            given["min_cuda_version"] = self.min_cuda_version
-        return given
+
+@dataclass(frozen=True)
+class WorkersPlan:
+    """The `workers` argument. No idle timeout where RunPod decides it itself."""
+
+    min: int
+    max: int
+    idle_timeout: int | None
+
+
+@dataclass(frozen=True)
+class ScalingPlan:
+    """The `scaling` argument: the one figure that belongs to the type, and not the other."""
+
+    type: str
+    queue_delay: float | None = None
+    request_count: int | None = None
 
 
 @dataclass(frozen=True)
 class EndpointPlan:
-    """Arguments of the `runpod.Endpoint`, beside the template's id."""
+    """Arguments of the `runpod.Endpoint`, beside the template."""
 
     gpu: GpuPlan
-    workers: Mapping[str, int]
-    scaling: Mapping[str, Any]
+    workers: WorkersPlan
+    scaling: ScalingPlan
     data_center_ids: tuple[str, ...]
     network_volumes: tuple[pulumi.Input[str], ...]
     timeout_ms: int
@@ -124,18 +130,17 @@ def _template(args: VllmEndpointArgs) -> TemplatePlan:
     )
 
 
-def _workers(args: VllmEndpointArgs) -> dict[str, int]:
-    workers = {"min": args.min_workers, "max": args.max_workers}
+def _workers(args: VllmEndpointArgs) -> WorkersPlan:
     # RunPod refuses an idle timeout for a queue that scales by request count (runpod-api-live.md §3 row 3).
-    if args.scaling.type == "QUEUE_DELAY":
-        workers["idle_timeout"] = args.idle_timeout_s or _DEFAULT_IDLE_TIMEOUT_S
-    return workers
+    by_delay = args.scaling.type == "QUEUE_DELAY"
+    idle_timeout = args.idle_timeout_s or _DEFAULT_IDLE_TIMEOUT_S
+    return WorkersPlan(args.min_workers, args.max_workers, idle_timeout if by_delay else None)
 
 
-def _scaling(args: VllmEndpointArgs) -> dict[str, Any]:
+def _scaling(args: VllmEndpointArgs) -> ScalingPlan:
     if args.scaling.type == "QUEUE_DELAY":
-        return {"type": "QUEUE_DELAY", "queue_delay": args.scaling.threshold}
-    return {"type": "REQUEST_COUNT", "request_count": int(args.scaling.threshold)}
+        return ScalingPlan("QUEUE_DELAY", queue_delay=args.scaling.threshold)
+    return ScalingPlan("REQUEST_COUNT", request_count=int(args.scaling.threshold))
 
 
 def _container_mistakes(args: VllmEndpointArgs) -> list[tuple[str, str]]:

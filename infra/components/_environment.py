@@ -69,7 +69,7 @@ def environment_mistakes(args: VllmEndpointArgs) -> list[tuple[str, str]]:
         # One GPU sets no TENSOR_PARALLEL_SIZE, and a baked image no MODEL_NAME: then they are free.
         free = name in ("TENSOR_PARALLEL_SIZE", "MODEL_NAME") and name not in set_here
         if name in OWN_VARIABLES and not free:
-            mistakes.append((f"env.{name}", f"belongs to the argument {OWN_VARIABLES[name]}; set that instead"))
+            mistakes.append((f"env.{name}", f"belongs to {OWN_VARIABLES[name]}; set that instead"))
         elif name.startswith(_PLATFORM_PREFIXES):
             mistakes.append((f"env.{name}", "is set by RunPod itself; leave it out"))
         elif not name.isascii() or not name.replace("_", "a").isalnum() or name[0].isdigit():

@@ -31,9 +31,10 @@ class UnknownNames(SizingError):
             f"`{name}`" + (f" (did you mean `{near}`?)" if near else "") for name, near in self.suggestions.items()
         ]
         plural = "s" if len(parts) > 1 else ""
-        super().__init__(
-            f"unknown {kind}{plural} {', '.join(parts)}\n\nhint: the catalogue of {as_of} knows: {', '.join(known)}"
-        )
+        # The whole list helps only whom no suggestion helps.
+        lost = any(near is None for near in self.suggestions.values())
+        hint = f"\n\nhint: the catalogue of {as_of} knows: {', '.join(known)}" if lost else ""
+        super().__init__(f"unknown {kind}{plural} {', '.join(parts)}{hint}")
 
 
 class TypesWithoutPool(SizingError):

@@ -26,7 +26,8 @@ def gpu_types_to_pools(types: Sequence[str], catalogue: Catalogue) -> GpuSelecti
         raise InvalidQuantity("name at least one GPU type")
     unknown = [name for name in wanted if name not in catalogue.types]
     if unknown:
-        raise UnknownNames("GPU type", unknown, catalogue.types, catalogue.as_of)
+        placeable = [kind.id for kind in catalogue.types.values() if kind.pool is not None]
+        raise UnknownNames("GPU type", unknown, placeable, catalogue.as_of)
     without_pool = [name for name in wanted if catalogue.types[name].pool is None]
     if without_pool:
         raise TypesWithoutPool(without_pool, catalogue.as_of)
