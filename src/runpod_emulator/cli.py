@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def emulator(
         asyncio.run(serve(config, on_ready=_announce))
     except EmulatorError as error:
         raise click.ClickException(redact(str(error))) from error
+    except (OSError, sqlite3.Error) as error:  # a full disk, a vanished directory
+        raise click.ClickException(redact(f"the emulator cannot use {config.state_dir}: {error}")) from error
 
 
 def _announce(ctx: Context) -> None:
