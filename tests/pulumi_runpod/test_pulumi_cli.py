@@ -1,0 +1,95 @@
+"""The plugin under the real `pulumi` command: its own process and environment, a real program, the emulator behind."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.pulumi_runpod.cli_project import CLI, PLUGIN_ENVIRONMENT, Project
+from tests.pulumi_runpod.cloud import KEY, Cloud
+
+pytestmark = [
+    pytest.mark.pulumi_cli,
+    pytest.mark.slow,
+    pytest.mark.skipif(CLI is None, reason="needs the `pulumi` command on PATH"),
+    pytest.mark.skipif(not PLUGIN_ENVIRONMENT.exists(), reason="needs the plugin's environment (.local/envs/plugin)"),
+]
+
+
+@pytest.fixture
+async def project(cloud: Cloud, tmp_path: Path) -> AsyncIterator[Project]:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    project = Project(folder, cloud.url, KEY)
+    await project.init()
+    yield project
+    if "resources" in project.state_text():
+        await project.run("destroy", "--yes", "--skip-preview", "--stack", "dev")
+
+
+async def test_a_whole_life(project: Project, cloud: Cloud) -> None:
+    """Preview, up, no change, one change, drift, refresh, destroy; no secret in clear anywhere."""
+    assert set((await project.preview()).values()) == {"create"}
+    created = await project.up()
+    assert created.code == 0, created.text
+    assert await project.preview("--expect-no-changes") == {}
+
+    changes = await project.preview(max_model_len="4096")
+    assert changes == {"worker": "update", "llm": "update"}
+    assert set(project.steps["llm"]["detailedDiff"]) == {"env.MAX_MODEL_LEN"}
+    updated = await project.up()
+    assert updated.code == 0, updated.text
+    outputs = (await project.run("stack", "output", "--json", "--stack", "dev")).json
+    remote = await cloud.call("GET", f"/v2/serverless/{outputs['id']}")
+    assert remote["env"] == {"MAX_MODEL_LEN": "4096", "HF_TOKEN": project.wish["token"], "OWN": "1"}
+    assert outputs == {
+        "id": outputs["id"],
+        "url": f"{cloud.url}/v2/{outputs['id']}/openai/v1",
+        "pools": ["ADA_24", "AMPERE_24"],
+        "idle": 5,
+    }
+
+    await cloud.call("PATCH", f"/v2/serverless/{outputs['id']}", {"timeout": 1000})
+    assert await project.preview() == {}
+    refreshed = await project.run("refresh", "--yes", "--skip-preview", "--stack", "dev")
+    assert refreshed.code == 0, refreshed.text
+    assert await project.preview() == {"llm": "update"}
+    assert (await project.up()).code == 0
+
+    destroyed = await project.run("destroy", "--yes", "--skip-preview", "--stack", "dev")
+    assert destroyed.code == 0, destroyed.text
+    assert (await cloud.call("GET", "/v2/serverless"))["endpoints"] == []
+    for secret in (project.wish["token"], project.wish["password"], KEY):
+        assert secret not in project.state_text()
+        assert not any(secret in output for output in project.outputs)
+
+
+async def test_a_template_id_of_this_program_shows_the_change_too(project: Project) -> None:
+    """`template_id=template.id` and `template=template` are the same."""
+    created = await project.up(by="id")
+    assert created.code == 0, created.text
+    assert await project.preview(image="good:2") == {"worker": "update", "llm": "update"}
+    assert await project.preview("--expect-no-changes", image="good:1", by="template") == {}
+
+
+async def test_an_endpoint_that_never_serves_stays_in_the_state(project: Project, cloud: Cloud) -> None:
+    """A crashing image fails `up` with the log's last lines; the next `up` repairs the same endpoint."""
+    failed = await project.up(image="crash:1")
+    assert failed.code != 0
+    assert "workers crash again and again" in failed.text
+    assert "no kernel image for this GPU" in failed.text
+    assert "Traceback" not in failed.text.split("KeyboardInterrupt")[0] or "grpc" not in failed.text
+    assert len((await cloud.call("GET", "/v2/serverless"))["endpoints"]) == 1
+    repaired = await project.up(image="good:1")
+    assert repaired.code == 0, repaired.text
+    assert len((await cloud.call("GET", "/v2/serverless"))["endpoints"]) == 1
+    assert await project.preview("--expect-no-changes") == {}
+
+
+async def test_preview_needs_no_key(project: Project) -> None:
+    """The whole plan without a key; a real run says what is missing."""
+    project._env.pop("RUNPOD_API_KEY")
+    assert set((await project.preview()).values()) == {"create"}
+    failed = await project.up()
+    assert failed.code != 0
+    assert "there is no RunPod API key; set RUNPOD_API_KEY" in failed.text
