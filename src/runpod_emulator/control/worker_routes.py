@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from runpod_emulator.control.views import release_json, rollout_json, workers_js
 from runpod_emulator.model import Endpoint
 from runpod_emulator.ports import LogLine, WorkerLog
 
+_WORKER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _DEFAULT_TAIL = 100
 _MAX_TAIL = 5000
 _SSE_HEADERS = {
@@ -101,6 +103,8 @@ class WorkerRoutes:
 
     def _log(self, endpoint: Endpoint, worker_id: str) -> WorkerLog:
         """A worker that has gone keeps its log as long as the host does; one that never was is a 404."""
+        if not _WORKER_ID.fullmatch(worker_id):  # it may name a file of the host's: no slashes, no dots
+            raise not_found("worker")
         log = self._ctx.host.logs(worker_id)
         known = any(worker.id == worker_id for worker in self._ctx.fleet.workers(endpoint.id))
         if not known and not log.read(tail=1, since=None, after_id=None, source=None):

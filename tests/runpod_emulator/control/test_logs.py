@@ -126,7 +126,9 @@ async def test_a_wrong_parameter_is_422(cloud: Cloud, query: str, headers: dict[
 async def test_a_worker_that_never_was_is_404_and_one_that_went_is_not(cloud: Cloud) -> None:
     """The log of a worker that has gone stays readable as long as the host keeps it."""
     path = await _logging_worker(cloud, 2)
-    assert (await cloud.get(path.replace("/w1/", "/w9/"))).status == 404
+    for name in ("w9", "%2e%2e%2fw1", "..%2f..%2fetc", "%00", "w" * 65):
+        assert (await cloud.get(path.replace("/w1/", f"/{name}/"))).status == 404
+    assert set(cloud.host.known_logs) == {"w1", "w9"}, "a name that could be a path never reaches the host"
     cloud.fleet.shown.clear()
     async with _open(cloud, path) as stream:
         assert await stream.texts(2) == ["line 0", "line 1"]
