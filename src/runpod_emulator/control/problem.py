@@ -46,7 +46,7 @@ def not_found(what: str) -> Problem:
 
 def invalid(errors: Sequence[str]) -> Problem:
     """The body or a parameter does not fit the published schema."""
-    return Problem(422, "validation failed", errors=errors)
+    return Problem(422, "Request validation failed.", errors=errors)
 
 
 def unprocessable(detail: str) -> Problem:
