@@ -1,0 +1,17 @@
+"""`python -m pulumi_embedded`."""
+
+import sys
+
+
+def main() -> None:
+    """Run a command and exit with its code."""
+    from pulumi_embedded._protos import use_generated_modules_only
+
+    use_generated_modules_only()
+    from pulumi_embedded._cli import main as run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

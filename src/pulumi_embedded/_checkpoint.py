@@ -1,0 +1,124 @@
+"""Checkpoint files: `{"version": 3, "checkpoint": {"stack": …, "latest": {…}}}`, read strictly, written whole."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pulumi_embedded._errors import IntegrityError, NotSupported, StateError
+from pulumi_embedded._state import (
+    Deployment,
+    PendingOperation,
+    now,
+    resource_from_json,
+    resource_text,
+    verify_integrity,
+)
+from pulumi_embedded._statejson import Sealer
+
+ENGINE_VERSION = "v3.260.0"
+"""The engine whose behaviour this one follows; it stands in the manifest."""
+
+_KNOWN_FEATURES = frozenset({"refreshBeforeUpdate", "replaceWith", "taint"})
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def parse_checkpoint(data: bytes, where: str) -> dict[str, Any]:
+    """The file's JSON; StateError names the file and what is wrong with it."""
+    if data.startswith(b"\x1f\x8b"):
+        data = gzip.decompress(data)
+    if data.startswith(_ZSTD):
+        raise NotSupported(f"zstd-compressed state ({where})")
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise StateError(f"{where} is not a checkpoint: {error}") from error
+    if not isinstance(document, dict) or "checkpoint" not in document:
+        raise StateError(f"{where} is not a checkpoint: no `checkpoint` in it")
+    if document.get("version") not in (3, 4):
+        raise StateError(f"{where}: checkpoint version {document.get('version')} is not supported (3 and 4 are)")
+    unknown = sorted(set(document.get("features") or ()) - _KNOWN_FEATURES)
+    if unknown:
+        raise NotSupported(f"state features {', '.join(unknown)} ({where})")
+    return document
+
+
+def secrets_state_of(latest: Mapping[str, Any] | None, where: str) -> str:
+    """The `encryptionsalt` recorded with the state; empty when there is none."""
+    providers = (latest or {}).get("secrets_providers") or {}
+    if not providers:
+        return ""
+    if providers.get("type") != "passphrase":
+        raise NotSupported(f"the secrets provider `{providers.get('type')}` of {where}")
+    return str((providers.get("state") or {}).get("salt", ""))
+
+
+def load_deployment(latest: Mapping[str, Any] | None, sealer: Sealer, where: str) -> Deployment:
+    """The deployment in a checkpoint, its secrets opened and its integrity checked."""
+    if not latest:
+        return Deployment()
+    manifest = latest.get("manifest") or {}
+    version, magic = manifest.get("version", ""), manifest.get("magic", "")
+    if magic != _magic(version):
+        raise IntegrityError(f"{where}: magic cookie mismatch: the file was edited or damaged; restore its .bak")
+    if latest.get("snippets"):
+        raise NotSupported(f"snippets ({where})")
+    resources = [resource_from_json(entry, sealer) for entry in latest.get("resources") or ()]
+    try:
+        verify_integrity(resources)
+    except IntegrityError as error:
+        raise IntegrityError(f"{where}: {error.reason}; run `pulumi state repair` or restore {where}.bak") from error
+    pending = [
+        PendingOperation(resource_from_json(entry["resource"], sealer), entry["type"])
+        for entry in latest.get("pending_operations") or ()
+    ]
+    known = {"manifest", "secrets_providers", "resources", "pending_operations", "metadata"}
+    return Deployment(
+        resources=resources,
+        pending=pending,
+        secrets_state=secrets_state_of(latest, where),
+        metadata=dict(latest.get("metadata") or {}),
+        extra={key: value for key, value in latest.items() if key not in known},
+    )
+
+
+def _magic(version: str) -> str:
+    return hashlib.sha256(version.encode()).hexdigest() if version else ""
+
+
+def deployment_text(deployment: Deployment, sealer: Sealer) -> str:
+    """The deployment's JSON as text."""
+    head = {"manifest": {"time": now(), "magic": _magic(ENGINE_VERSION), "version": ENGINE_VERSION}}
+    parts = [json.dumps(head, separators=(",", ":"))[1:-1]]
+    if deployment.secrets_state:
+        providers = {"type": "passphrase", "state": {"salt": deployment.secrets_state}}
+        parts.append(f'"secrets_providers":{json.dumps(providers, separators=(",", ":"))}')
+    if deployment.resources:
+        parts.append(f'"resources":[{",".join(resource_text(state, sealer) for state in deployment.resources)}]')
+    if deployment.pending:
+        entries = (f'{{"resource":{resource_text(p.resource, sealer)},"type":"{p.type}"}}' for p in deployment.pending)
+        parts.append(f'"pending_operations":[{",".join(entries)}]')
+    parts.append(f'"metadata":{json.dumps(deployment.metadata)}')
+    parts += [f"{json.dumps(key)}:{json.dumps(value)}" for key, value in deployment.extra.items()]
+    return "{" + ",".join(parts) + "}"
+
+
+def features_of(deployment: Deployment) -> list[str]:
+    """Features a reader must know to use this state; any makes the file version 4."""
+    found = set()
+    for state in deployment.resources:
+        if state.replace_with:
+            found.add("replaceWith")
+        if state.refresh_before_update:
+            found.add("refreshBeforeUpdate")
+        if state.taint:
+            found.add("taint")
+    return sorted(found)
+
+
+def checkpoint_text(stack: str, latest: str | None, features: Sequence[str]) -> str:
+    """The whole file."""
+    head = f'"version":4,"features":{json.dumps(list(features))}' if features else '"version":3'
+    body = f'"stack":{json.dumps(stack)}' + (f',"latest":{latest}' if latest else "")
+    return f'{{{head},"checkpoint":{{{body}}}}}'

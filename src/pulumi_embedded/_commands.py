@@ -1,0 +1,229 @@
+"""`preview`, `up`, `refresh` and `destroy`: lock, show, ask, do, sum up."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from redaction import redact
+
+from pulumi_embedded._collect import Collector
+from pulumi_embedded._display import Display
+from pulumi_embedded._errors import ExpectedNoChanges, NotSupported, OperationCancelled, OperationFailed, UsageError
+from pulumi_embedded._events import Events, Fan
+from pulumi_embedded._json_output import EventStream, PreviewDocument
+from pulumi_embedded._operation import Operation, Options, Result
+from pulumi_embedded._show import has_changes, summary_text
+from pulumi_embedded._stack import Stack
+
+
+@dataclass(frozen=True)
+class Request:
+    """One command, as its flags ask for it."""
+
+    kind: str
+    diff: bool = False
+    as_json: bool = False
+    expect_no_changes: bool = False
+    parallel: int = 16
+    show_sames: bool = False
+    show_replacement_steps: bool = False
+    suppress_outputs: bool = False
+    message: str = ""
+    event_log: str | None = None
+    refresh: bool = False
+    continue_on_error: bool = False
+    yes: bool = False
+    skip_preview: bool = False
+    preview_only: bool = False
+    clear_pending_creates: bool = False
+    interactive: bool = False
+    colour: bool = False
+
+    def options(self) -> Options:
+        """What the engine is asked to do."""
+        return Options(
+            parallel=self.parallel,
+            continue_on_error=self.continue_on_error,
+            refresh=self.refresh or self.kind == "refresh",
+            run_program=self.kind in ("up", "preview"),
+            delete=self.kind != "refresh",
+        )
+
+
+_HEADING = {
+    ("up", True): "Previewing update", ("up", False): "Updating", ("refresh", True): "Previewing refresh",
+    ("refresh", False): "Refreshing", ("destroy", True): "Previewing destroy", ("destroy", False): "Destroying",
+    ("preview", True): "Previewing update",
+}  # fmt: skip
+_DONE_KIND = {"up": "update", "refresh": "refresh", "destroy": "destroy"}
+
+
+def run_with_signals(operation: Operation) -> Result:
+    """Run in an event loop of its own; Ctrl-C and SIGTERM cancel it, and cancel it harder."""
+
+    async def run() -> Result:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, operation.cancel)
+        return await operation.run()
+
+    return asyncio.run(run())
+
+
+class Session:
+    """Carries out one request on one stack."""
+
+    def __init__(self, stack: Stack, request: Request, out: TextIO) -> None:
+        self._stack = stack
+        self._request = request
+        self._out = out
+        self._event_file = request.event_log
+
+    def run(self) -> None:
+        """Do it; raises what the command ends with."""
+        request = self._request
+        if request.kind == "preview":
+            self._preview(last=True)
+            return
+        self._stack.require()
+        if not request.yes and not request.interactive and not request.preview_only:
+            raise UsageError("--yes or --skip-preview must be passed in to proceed when running in non-interactive mode"
+                             if not request.skip_preview else
+                             "--yes must be passed in to proceed when running in non-interactive mode")  # fmt: skip
+        if request.preview_only:
+            self._preview(last=True)
+            return
+        with self._stack.locked(self._say):
+            if not request.skip_preview:
+                self._preview(last=False)
+            if not request.yes:
+                self._ask()
+            self._update()
+
+    def _say(self, text: str) -> None:
+        print(redact(text), file=sys.stderr)  # noqa: T201 - a command's own output
+
+    def _ask(self) -> None:
+        verb = {"up": "perform this update", "refresh": "perform this refresh", "destroy": "perform this destroy"}
+        question = f"Do you want to {verb[self._request.kind]}? [y/N] "
+        try:
+            answer = input(question).strip().lower()
+        except (EOFError, KeyboardInterrupt):
+            answer = ""
+            print(file=self._out)  # noqa: T201
+        if answer not in ("y", "yes"):
+            raise OperationCancelled(f"confirmation declined, not proceeding with the {_DONE_KIND[self._request.kind]}")
+
+    @contextlib.contextmanager
+    def _event_log(self, planning: bool) -> Iterator[EventStream | None]:
+        if not self._event_file and not (self._request.as_json and not planning):
+            yield None
+            return
+        config = self._stack.config.masked()
+        if self._event_file:
+            with Path(self._event_file).open("a", encoding="utf-8") as file:
+                yield EventStream(lambda line: print(line, file=file, flush=True), config, planning)  # noqa: T201
+        else:
+            yield EventStream(lambda line: print(line, file=self._out, flush=True), config, planning)  # noqa: T201
+
+    def _display(self, preview: bool) -> Display:
+        request = self._request
+        heading = _HEADING[request.kind, preview]
+        display = Display(
+            self._out, preview=preview, diff=request.diff, colour=request.colour, verb=heading,
+            live=request.interactive and self._out.isatty(),
+        )  # fmt: skip
+        display.line(f"{heading} ({self._stack.name}):")
+        return display
+
+    def _operate(self, preview: bool, run: Callable[[Events, Collector], Result]) -> tuple[Result, Collector]:
+        request = self._request
+        collector = Collector(refresh=request.kind == "refresh")
+        quiet = request.as_json
+        started = time.monotonic()
+        with self._event_log(preview) as stream:
+            display = None if quiet else self._display(preview)
+            listeners: list[Events] = [collector]
+            if display is not None:
+                listeners.append(display)
+            document = None
+            if quiet and preview:
+                document = PreviewDocument(
+                    self._stack.config.masked(), request.show_sames, request.show_replacement_steps
+                )
+                listeners.append(document)
+            if stream is not None:
+                listeners.append(stream)
+            try:
+                result = run(Fan(*listeners), collector)
+            finally:
+                if display is not None:
+                    display.close()
+            if stream is not None:
+                stream.summary(collector.counts, result.maybe_corrupt)
+        if document is not None:
+            print(document.text(collector.counts, result.maybe_corrupt), file=self._out)  # noqa: T201
+        if display is not None:
+            if not request.suppress_outputs and request.kind in ("up", "preview"):
+                display.stack_outputs(_changed_outputs(result, preview, collector))
+            display.line(summary_text(collector.counts, preview))
+            if not preview:
+                display.line(f"Duration: {time.monotonic() - started:.1f}s")
+        return result, collector
+
+    def _preview(self, last: bool) -> None:
+        options = self._request.options()
+        if self._request.as_json and not last:
+            quiet = Collector(refresh=self._request.kind == "refresh")
+            result = self._stack.preview(quiet, options, run_with_signals)
+            self._raise_unless_ok(result, "preview", quiet)
+            return
+        result, collector = self._operate(
+            True, lambda events, _: self._stack.preview(events, options, run_with_signals)
+        )
+        self._raise_unless_ok(result, "preview", collector)
+        if self._request.expect_no_changes and has_changes(collector.counts):
+            if last or self._request.kind != "refresh":
+                raise ExpectedNoChanges
+
+    def _update(self) -> None:
+        request = self._request
+        kind = _DONE_KIND[request.kind]
+
+        def run(events: Events, collector: Collector) -> Result:
+            return self._stack.update(
+                kind, events, request.options(), run_with_signals, lambda: collector.counts,
+                request.message, request.clear_pending_creates,
+            )  # fmt: skip
+
+        result, collector = self._operate(False, run)
+        self._raise_unless_ok(result, kind, collector)
+        if request.expect_no_changes and has_changes(collector.counts):
+            raise ExpectedNoChanges
+
+    @staticmethod
+    def _raise_unless_ok(result: Result, what: str, collector: Collector) -> None:
+        if result.cancelled:
+            raise OperationCancelled(f"{what} cancelled")
+        if not result.ok:
+            errors = [message for severity, _, message in collector.diagnostics if severity == "error"]
+            first = errors[0].split("\n", 1)[0] if errors else "see the messages above"
+            raise OperationFailed(f"{what} failed: {first}")
+
+
+def _changed_outputs(result: Result, preview: bool, collector: Collector) -> Mapping[str, Any]:
+    if preview and not collector.has_changes:
+        return {}
+    return result.outputs
+
+
+def refuse_refresh_json(kind: str, as_json: bool) -> None:
+    """Events of a refresh without a program are not offered as JSON."""
+    if as_json and kind not in ("preview", "up", "destroy", "refresh"):
+        raise NotSupported(f"--json with {kind}")

@@ -1,0 +1,163 @@
+"""One operation from its beginning to its end: services up, program run, deletions, everything down again."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+from pulumi.runtime.proto import engine_pb2_grpc, resource_pb2_grpc
+
+from pulumi_embedded._config import ConfigValue
+from pulumi_embedded._deployment import RunningDeployment
+from pulumi_embedded._engine_service import EngineService
+from pulumi_embedded._errors import EngineError
+from pulumi_embedded._events import Events
+from pulumi_embedded._monitor import Monitor
+from pulumi_embedded._plugin import Plugin, start_plugin
+from pulumi_embedded._program import Program
+from pulumi_embedded._project import Project
+from pulumi_embedded._protos import GRPC_OPTIONS
+from pulumi_embedded._provider import Provider
+from pulumi_embedded._registry import ProviderRegistry
+from pulumi_embedded._snapshot import SnapshotManager
+from pulumi_embedded._state import Deployment
+
+DEFAULT_PARALLEL = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for beyond the program."""
+
+    parallel: int = DEFAULT_PARALLEL
+    continue_on_error: bool = False
+    refresh: bool = False
+    run_program: bool = True
+    delete: bool = True
+    """Delete what the program did not ask for (all of it, when there is no program)."""
+
+
+@dataclass
+class Result:
+    """How it went."""
+
+    ok: bool
+    cancelled: bool
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    maybe_corrupt: bool = False
+
+
+class Operation:
+    """Runs once. `cancel` may be called at any time: once lets steps finish, twice kills."""
+
+    def __init__(
+        self, project: Project, stack: str, base: Deployment, config: Mapping[str, ConfigValue],
+        events: Events, snapshot: SnapshotManager | None, options: Options,
+    ) -> None:  # fmt: skip
+        self._project = project
+        self._config = config
+        self._events = events
+        self._options = options
+        self._plugins: list[Plugin] = []
+        self._address = ""
+        self._engine = EngineService()
+        registry = ProviderRegistry(self._start_provider)
+        self.deployment = RunningDeployment(
+            project.name, stack, base, registry, events, snapshot, options.parallel, options.continue_on_error
+        )
+        self._engine.deployment = self.deployment
+        self._snapshot = snapshot
+        self._program: Program | None = None
+        self._cancels = 0
+        self._killed = asyncio.Event()
+
+    async def _start_provider(self, package: str) -> Provider:
+        plugin = await start_plugin(self._project, package, self._address, {})
+        self._plugins.append(plugin)
+        return Provider(plugin)
+
+    def cancel(self) -> None:
+        """Ctrl-C: the first asks the plugins to give up what they do; the second kills them."""
+        self._cancels += 1
+        self.deployment.stop()
+        if self._cancels == 1:
+            self._events.diagnostic("warning", "", "cancelling: running steps are let finish (Ctrl-C again to kill them)")
+            self._cancelling = asyncio.ensure_future(self._cancel_plugins())
+        else:
+            self._killed.set()
+            for plugin in self._plugins:
+                plugin.child.send(9)
+
+    async def _cancel_plugins(self) -> None:
+        await asyncio.gather(*(plugin.cancel() for plugin in self._plugins))
+
+    async def run(self) -> Result:
+        """Do it. Failures are reported as events and in the result; only what prevents a start is raised."""
+        deployment, options = self.deployment, self._options
+        server = grpc.aio.server(options=GRPC_OPTIONS)
+        monitor = Monitor(deployment, self._config)
+        resource_pb2_grpc.add_ResourceMonitorServicer_to_server(monitor, server)  # type: ignore[no-untyped-call]
+        engine_pb2_grpc.add_EngineServicer_to_server(self._engine, server)  # type: ignore[no-untyped-call]
+        self._address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        try:
+            if options.run_program:
+                # First of all, since it takes longest to be ready.
+                self._program = await Program.start(self._project, self._events.program_output)
+            await server.start()
+            if options.refresh:
+                await deployment.refresh()
+                if deployment.errored:
+                    deployment.stop()
+            if self._program is not None and not deployment.stopping.is_set():
+                await self._program.run(deployment.stack, self._address, self._config, options.parallel, deployment.preview)
+                await self._follow_program(monitor)
+            if options.delete and not deployment.stopping.is_set():
+                await deployment.delete_unwanted()
+            await deployment.finish()
+            monitor.released.set()
+            if self._program is not None and not deployment.errored and not deployment.stopping.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._program.wait(), 10.0)
+        finally:
+            self._engine.muted = True
+            if self._program is not None:
+                await self._program.end()
+            monitor.released.set()
+            await self._close_plugins()
+            await server.stop(None)
+        cancelled = self._cancels > 0
+        ok = not deployment.errored and not cancelled
+        return Result(ok, cancelled, deployment.stack_outputs, deployment.maybe_corrupt)
+
+    async def _close_plugins(self) -> None:
+        results = await asyncio.gather(*(plugin.close() for plugin in self._plugins), return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException) and not isinstance(error, EngineError):
+                self._events.diagnostic("debug", "", f"closing a plugin: {error!r}")
+
+    async def _follow_program(self, monitor: Monitor) -> None:
+        """Until the program has registered everything, has ended, or must not go on."""
+        assert self._program is not None
+        deployment = self.deployment
+        ended = asyncio.ensure_future(self._program.wait())
+        finished = asyncio.ensure_future(monitor.finished.wait())
+        stopping = asyncio.ensure_future(deployment.stopping.wait())
+        try:
+            await asyncio.wait({ended, finished, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            finished.cancel()
+            stopping.cancel()
+        if deployment.stopping.is_set():
+            self._engine.muted = True
+            await self._program.end()
+        elif ended.done() and not monitor.finished.is_set():
+            code = ended.result()
+            if code not in (0, 32):
+                deployment.error("", f"the program exited with non-zero exit code: {code}")
+            if code != 0:
+                deployment.errored = True
+                deployment.stop()
+        if not ended.done():
+            ended.cancel()

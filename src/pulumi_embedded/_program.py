@@ -1,0 +1,91 @@
+"""The program's process, seen from the engine: started early, told what to run, ended when it is done or must be."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pulumi_embedded._config import ConfigValue
+from pulumi_embedded._errors import ProjectError
+from pulumi_embedded._process import Child
+from pulumi_embedded._project import Project
+
+_RUNNER = Path(__file__).with_name("_runner.py")
+
+
+class Program:
+    """One run of the project's program."""
+
+    def __init__(self, project: Project, child: Child, say: "Output") -> None:
+        self._project = project
+        self._child = child
+        self._say = say
+        self.ended_by_us = False
+
+    @classmethod
+    async def start(cls, project: Project, on_output: Callable[[str, bool], None]) -> "Program":
+        """Start the process; it loads the SDK and then waits to be told what to run."""
+        program = project.program
+        if not program.exists():
+            raise ProjectError(f"Pulumi.yaml: main: there is no {program}")
+        if program.is_dir() and not (program / "__main__.py").is_file():
+            raise ProjectError(f"unable to find main python program `__main__.py` in `{program}`")
+        say = Output(on_output)
+        env = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_CONFIG_PASSPHRASE")}
+        if project.virtualenv is not None:
+            env["VIRTUAL_ENV"] = str(project.virtualenv)
+            env["PATH"] = f"{project.virtualenv / 'bin'}{os.pathsep}{env.get('PATH', '')}"
+            env.pop("PYTHONHOME", None)
+        child = await Child.start(
+            "program",
+            [str(project.python()), "-u", str(_RUNNER)],
+            cwd=program if program.is_dir() else program.parent,
+            env=env,
+            stdin=True,
+            on_stdout=lambda line: say.line(line, False),
+            on_stderr=lambda line: say.line(line, True),
+        )
+        return cls(project, child, say)
+
+    async def run(self, stack: str, address: str, config: Mapping[str, ConfigValue], parallel: int, preview: bool) -> None:
+        """Tell it what to run."""
+        program = self._project.program
+        task = {
+            "monitor": address,
+            "engine": address,
+            "project": self._project.name,
+            "stack": stack,
+            "organization": "organization",
+            "root": str(self._project.root),
+            "folder": str(program if program.is_dir() else program.parent),
+            "program": str(program),
+            "parallel": parallel,
+            "dry_run": preview,
+            "config": {key: value.text for key, value in config.items()},
+            "secret_keys": [key for key, value in config.items() if value.secret],
+        }
+        await self._child.write_and_close(json.dumps(task).encode())
+
+    async def wait(self) -> int:
+        """The exit code, when it has ended by itself."""
+        return await self._child.wait()
+
+    async def end(self) -> None:
+        """Kill it, and ignore what it still says: the operation is over, whatever the program thinks of it."""
+        self.ended_by_us = True
+        self._say.muted = True
+        await self._child.stop(signal.SIGKILL)
+
+
+class Output:
+    """Where the program's lines go, until it is muted."""
+
+    def __init__(self, to: Callable[[str, bool], None]) -> None:
+        self._to = to
+        self.muted = False
+
+    def line(self, text: str, is_error: bool) -> None:
+        """One line of output."""
+        if not self.muted:
+            self._to(text, is_error)

@@ -1,0 +1,88 @@
+"""Runs a Pulumi program in its own process, under the project's own interpreter.
+
+It stands alone: the standard library and the `pulumi` SDK of that environment, no import of this package. What to run
+comes as one JSON document on standard input, so that configuration, secrets included, is in neither the arguments nor
+the environment of this process or of anything the program starts. `import pulumi` happens before the document is
+read: an engine may start this process early, while it is still busy itself.
+
+Exit codes: 0 done; 32 failed, and the error has been logged to the engine; 1 failed.
+"""
+
+import asyncio
+import inspect
+import json
+import logging
+import os
+import runpy
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+_ALREADY_SHOWN = 32
+
+
+def _user_traceback(program: str) -> str:
+    """The traceback from the program's own first frame on; the machinery above it helps nobody."""
+    error = sys.exc_info()[1]
+    assert error is not None
+    frames = traceback.extract_tb(error.__traceback__)
+    base = os.path.dirname(program) if program.endswith(".py") else program  # noqa: PTH120
+    inside = next((i for i, frame in enumerate(frames) if os.path.abspath(frame.filename).startswith(base)), None)  # noqa: PTH100
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    if inside is None:
+        return "".join(lines)
+    shown = ["Traceback (most recent call last):\n", *traceback.format_list(frames[inside:])]
+    return "".join(shown + traceback.format_exception_only(type(error), error))
+
+
+def main() -> int:
+    """Read what to run, run it, and say how it went."""
+    sys.path.pop(0)  # this file's folder: the program must not see the engine's modules
+    try:
+        import pulumi
+        import pulumi.runtime
+    except ImportError:
+        traceback.print_exc()
+        sys.stderr.write("the pulumi SDK is not installed in the program's environment; run `make setup`\n")
+        return 1
+    task = json.load(sys.stdin)
+    pulumi.runtime.set_all_config(task["config"], task["secret_keys"])
+    values = {key: task[key] for key in ("monitor", "engine", "project", "stack", "parallel", "dry_run", "organization")}
+    values["root_directory"] = task["root"]
+    known = inspect.signature(pulumi.runtime.Settings.__init__).parameters
+    settings = pulumi.runtime.Settings(**{key: value for key, value in values.items() if key in known})
+    pulumi.runtime.configure(settings)
+    program = task["program"]
+    sys.argv = [program]
+    os.chdir(task["folder"])
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    # Every RPC blocks a thread of this pool until its resource is done: too few would be a deadlock.
+    executor = ThreadPoolExecutor(max_workers=max(task["parallel"], 1) * 4)
+    loop.set_default_executor(executor)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # futures that a failed program leaves are expected
+    code = 1
+    try:
+        loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: _run(program)))
+        code = 0
+    except pulumi.RunError as error:
+        pulumi.log.error(str(error))
+        code = _ALREADY_SHOWN
+    except Exception:  # noqa: BLE001 - whatever the program raises is to be shown
+        pulumi.log.error("Program failed with an unhandled exception:\n" + _user_traceback(program))
+        code = _ALREADY_SHOWN
+    finally:
+        executor.shutdown(wait=True)
+        loop.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+def _run(program: str) -> None:
+    runpy.run_path(program, run_name="__main__")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
