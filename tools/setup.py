@@ -2,6 +2,7 @@
 
     python3 tools/setup.py dev            the project's environment, the plugin's and the worker's folder
     python3 tools/setup.py all            dev, vLLM on the CPU and the local model
+    python3 tools/setup.py worker-layer   dev, and the worker's packages for the Python inside the GPU image
 
 What is true here: nothing is written outside the clone but package caches; every package comes from a requirement
 file with hashes; a step whose inputs have not changed is skipped; a step that was interrupted is done again. How long
@@ -199,6 +200,29 @@ def set_up_dev(steps: Steps, tool: Path) -> None:
     steps.step("worker", "the worker's packages", digest(lock), folder, target_folder(tool, folder, lock))
 
 
+def set_up_worker_layer(steps: Steps, tool: Path) -> None:
+    """The worker's packages as the GPU image needs them: its Python is not this machine's."""
+    version = json.loads((ROOT / "images" / "vllm-baked" / "pins.json").read_text())["base"]["python"]
+    lock = REQUIREMENTS / "worker.txt"
+    folder = LOCAL / "worker-layer"
+    platform_options = (
+        "--python-version",
+        version,
+        "--python-platform",
+        "x86_64-manylinux_2_28",
+        "--only-binary",
+        ":all:",
+    )
+    steps.step(
+        "worker-layer",
+        f"the worker's packages for Python {version}",
+        digest(lock, version),
+        folder,
+        target_folder(tool, folder, lock, *platform_options),
+    )
+    print(f"worker layer: {folder.relative_to(ROOT)} (give it to `vllm-runpod bake --worker-deps`)")
+
+
 def set_up_vllm(steps: Steps, tool: Path) -> None:
     lock = REQUIREMENTS / "vllm.txt"
     folder = LOCAL / "envs" / "vllm"
@@ -230,7 +254,7 @@ def set_up_model(steps: Steps, tool: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("dev", "all"))
+    parser.add_argument("what", choices=("dev", "all", "worker-layer"))
     args = parser.parse_args()
     steps = None
     try:
@@ -238,6 +262,8 @@ def main() -> int:
         steps = Steps()
         tool = uv()
         set_up_dev(steps, tool)
+        if args.what == "worker-layer":
+            set_up_worker_layer(steps, tool)
         if args.what == "all":
             set_up_vllm(steps, tool)
             set_up_model(steps, tool)

@@ -97,8 +97,8 @@ class LayoutStore:
 
     def wants_digest(self, size: int) -> bool:
         """Only when some blob has exactly this size; else one pass that hashes and writes is cheaper."""
-        with _disk(self.directory):
-            return any(entry.stat().st_size == size for entry in os.scandir(self._blobs))
+        with _disk(self.directory), os.scandir(self._blobs) as entries:
+            return any(entry.stat().st_size == size for entry in entries)
 
     async def mount_blob(self, digest: str, other: ImageStore) -> bool:
         """A layout has everything in one place; there is nothing to mount."""

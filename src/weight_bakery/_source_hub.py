@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from huggingface_hub import HfApi, get_token, hf_hub_url
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
     HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]  # base of what the client raises, whichever HTTP library it uses
+    HTTPError,  # base of what the client raises, whichever HTTP library it uses
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -34,7 +34,6 @@ from weight_bakery._errors import (
     SourceError,
     SourceUnavailable,
 )
-from weight_bakery._layers import CHUNK
 from weight_bakery._sources import Inventory, Reader, SourceFile
 
 _TIMEOUT_S = 30.0
@@ -218,20 +217,21 @@ class _HubReader:
         self._context: Any = None
         self._response: Any = None
         self._parts: Iterator[bytes] = iter(())
-        self._rest = b""
+        self._buffer = bytearray()
         self._failures = 0
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes, none at the end of the file."""
-        while not self._rest and self._offset < self._file.size:
+        """Return `size` bytes, fewer only at the end of the file."""
+        while len(self._buffer) < size and self._offset < self._file.size:
             try:
-                self._rest = self._next_part()
-                self._failures = 0
+                self._buffer += self._next_part()
+                self._failures = 0  # something came: the connection is worth another
             except (HTTPError, OSError, _Passing) as error:
                 self.close()
                 self._failures += 1
                 self._source.failed(error, self._failures)
-        part, self._rest = self._rest[:size], self._rest[size:]
+        part = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return part
 
     def close(self) -> None:
@@ -245,7 +245,7 @@ class _HubReader:
         skip = 0
         if self._response is None:
             self._context, self._response, skip = self._source.connect(self._file, self._offset)
-            self._parts = self._response.iter_raw(CHUNK)
+            self._parts = self._response.iter_raw()
         while True:
             part = next(self._parts, b"")
             if not part:

@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.weight_bakery.support import read_tar, write_deps, write_package
 from weight_bakery import LayerRuleError, SourceFile
 from weight_bakery._layer_rule import content_key, layer_entries, layer_size, tar_header
 from weight_bakery._layers import Layer, LayerFile, LayerStream
 from weight_bakery._plan import code_layer, deps_layer
-
-from tests.weight_bakery.support import read_tar, write_deps, write_package
 
 
 class MemorySource:
@@ -122,7 +121,10 @@ def test_layer_digests_are_pinned(files: dict[str, bytes], digest: str) -> None:
 def test_the_content_key_is_pinned() -> None:
     """Vector 7: the name under which a layer's digest is remembered."""
     layer = layer_of({"models/m/config.json": b"{}"})
-    assert content_key([(layer.files[0], hashlib.sha256(b"{}").hexdigest())]) == "254ed53663b7bbf7cca5f2dbe1f16089bbc53bbfbe737d67f2e67e612be4a483"
+    assert (
+        content_key([(layer.files[0], hashlib.sha256(b"{}").hexdigest())])
+        == "254ed53663b7bbf7cca5f2dbe1f16089bbc53bbfbe737d67f2e67e612be4a483"
+    )
 
 
 def test_a_whole_layer_is_what_the_document_says() -> None:
