@@ -68,7 +68,7 @@ async def _shape_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as error:
         if error.status < 400 or error.content_type == "application/json":
             raise
-        kept = {name: error.headers[name] for name in (hdrs.ALLOW,) if name in error.headers}
+        kept: dict[str, str] = {name: error.headers[name] for name in (hdrs.ALLOW,) if name in error.headers}
         detail = "resource not found" if error.status == 404 else (error.reason or "request failed")
         return Problem(error.status, detail, headers=kept).response()
     except ConnectionResetError:
@@ -126,7 +126,7 @@ def _demand_key(request: web.Request, ctx: Context) -> None:
     scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Problem(401, "missing bearer token")
-    if not ctx.api_key or not hmac.compare_digest(key.strip().encode(), ctx.api_key.encode()):
+    if not ctx.api_key or not hmac.compare_digest(key.strip().encode(errors="surrogateescape"), ctx.api_key.encode()):
         raise Problem(401, "invalid bearer token")
 
 

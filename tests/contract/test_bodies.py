@@ -120,7 +120,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def _mutated(draw: st.DrawFn, body: dict[str, Any]) -> Any:
+def mutated(draw: st.DrawFn, body: dict[str, Any]) -> Any:
     """The full body with a few fields dropped, replaced or added, at any depth."""
     changed: Any = copy.deepcopy(body)
     for key in draw(st.sets(st.sampled_from(sorted(body)))):
@@ -155,7 +155,7 @@ def test_validators_agree_with_the_published_schema(schema: str) -> None:
     check, body = CASES[schema]
 
     @settings(max_examples=400, deadline=None, derandomize=True)
-    @given(_mutated(body))
+    @given(mutated(body))
     def agree(candidate: Any) -> None:
         ours = list(check(candidate, "$"))
         theirs = list(validator.iter_errors(candidate))

@@ -12,6 +12,7 @@ from runpod_emulator.config import MAX_BODY_BYTES
 from runpod_emulator.control.checks import Check, quoted
 from runpod_emulator.control.problem import Problem, bad_request, invalid
 
+_LARGEST = 2**63 - 1
 TOO_LARGE = f"request body exceeds {MAX_BODY_BYTES} bytes"
 
 
@@ -23,11 +24,33 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _bounded_int(text: str) -> int:
+    """The service's numbers have 64 bits; Python's have no end."""
+    number = int(text)
+    if abs(number) > _LARGEST:
+        raise ValueError("number out of range")
+    return number
+
+
+def _bounded_float(text: str) -> float:
+    number = float(text)
+    if not abs(number) <= _LARGEST:
+        raise ValueError("number out of range")
+    return number
+
+
+def _parsed(raw: bytes) -> Any:
+    body = json.loads(raw, parse_constant=_refuse_constant, parse_int=_bounded_int, parse_float=_bounded_float)
+    # Half a surrogate pair ("\\ud800") is no text: it could be neither stored nor sent.
+    json.dumps(body, ensure_ascii=False).encode()
+    return body
+
+
 async def checked_body(request: web.Request, check: Check) -> dict[str, Any]:
     """The request's JSON object, or a Problem: 413 too large, 400 not JSON (our assumption), 422 not to the schema."""
     raw = await read_limited(request)
     try:
-        body = json.loads(raw, parse_constant=_refuse_constant)
+        body = _parsed(raw)
     except (ValueError, RecursionError):
         raise bad_request("request body is not valid JSON") from None
     mistakes = list(check(body, "$"))

@@ -27,12 +27,8 @@ class Problem(Exception):
         }
         if self.errors:
             body["errors"] = list(self.errors)
-        return web.Response(
-            status=self.status,
-            text=json.dumps(body, ensure_ascii=False),
-            content_type=CONTENT_TYPE,
-            headers=self.headers,
-        )
+        # What is quoted may be anything a caller sent, undecodable bytes included: plain ASCII carries all of it.
+        return web.Response(status=self.status, text=json.dumps(body), content_type=CONTENT_TYPE, headers=self.headers)
 
 
 def bad_request(detail: str) -> Problem:

@@ -163,4 +163,5 @@ def _past(log: WorkerLog, source: str | None, tail: int, since: str | None, resu
 
 def _event(line: LogLine) -> bytes:
     data = json.dumps({"ts": line.ts, "source": line.source, "line": line.line}, ensure_ascii=False)
-    return f"id: {line.id}\ndata: {data}\n\n".encode()
+    # Backslashreplace writes what is no text as the JSON escape that it already is.
+    return f"id: {line.id}\ndata: {data}\n\n".encode(errors="backslashreplace")

@@ -36,6 +36,27 @@ async def test_without_the_key_nothing_opens(cloud: Cloud, header: str | None, d
         assert "RateLimit" not in answer.headers
 
 
+async def test_bytes_that_are_no_text_are_refused_like_any_other(cloud: Cloud) -> None:
+    """Undecodable headers are a wrong key, a foreign host or a wrong cursor, never a fault."""
+    port = int(cloud.ctx.base_url.rpartition(":")[2])
+    good = f"Authorization: Bearer {KEY}".encode()
+    made = await cloud.endpoint()
+    cloud.fleet.shown[made["id"]] = [support.worker("w1")]
+    logs = f"GET /v2/serverless/{made['id']}/workers/w1/logs".encode()
+    for start, headers, status in (
+        (b"GET /v2/serverless", [b"Host: localhost", b"Authorization: Bearer \xff\xfe"], b"401"),
+        (b"GET /v2/serverless", [b"Host: \xff", good], b"40"),
+        (logs, [b"Host: localhost", good, b"Last-Event-ID: \xff"], b"422"),
+        (b"GET /v2/serverless?cursor=%FF%00", [b"Host: localhost", good], b"422"),
+        (b"GET /v2/serverless/%FF", [b"Host: localhost", good], b"404"),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\r\n".join([start + b" HTTP/1.1", *headers, b"Connection: close", b"", b""]))
+        answer = await reader.read()
+        writer.close()
+        assert answer.split(b" ")[1].startswith(status), answer
+
+
 async def test_rate_limit_headers_come_with_every_authenticated_answer(cloud: Cloud) -> None:
     """Success and failure both tell the quota."""
     for path, status in (("/v2/serverless", 200), ("/v2/serverless/none", 404), ("/v2/serverless?limit=0", 422)):
@@ -108,6 +129,10 @@ async def test_what_is_not_emulated_says_so(cloud: Cloud, path: str) -> None:
         ('{"size": NaN}', 400, "not valid JSON"),
         (b"\xff\xfe{}", 400, "not valid JSON"),
         ("[" * 100_000, 400, "not valid JSON"),
+        ('{"name": "\\ud800", "size": 10, "dataCenter": "US-KS-2"}', 400, "not valid JSON"),
+        ('{"size": 1e400}', 400, "not valid JSON"),
+        ('{"size": ' + "9" * 5000 + "}", 400, "not valid JSON"),
+        ('{"\u2713": 1}', 422, "additional properties"),
         ('"text"', 422, "$: got string, want object"),
         ("[]", 422, "$: got array, want object"),
         ("null", 422, "$: got null, want object"),
