@@ -21,7 +21,8 @@ stack = Stack(
     secret_keys=frozenset(secrets),
 )
 try:
-    run(stack)
+    for name, value in run(stack).items():
+        pulumi.export(name, value)
 except pulumi.RunError as error:
     # The language hosts' code for "the user has seen the error": left to itself, RunError is followed by a second
     # message about an exit code, which helps nobody.

@@ -47,8 +47,8 @@ class Stack:
     secret_keys: frozenset[str]
 
 
-def run(stack: Stack) -> None:
-    """Register the stack's resources and outputs. Raises pulumi.RunError, which the engine shows without a trace."""
+def run(stack: Stack) -> dict[str, Any]:
+    """Register the stack's resources and give back its outputs. Raises pulumi.RunError for whatever is wrong."""
     try:
         for key in stack.secret_keys:
             register_secret(stack.config.get(key))
@@ -68,12 +68,15 @@ def run(stack: Stack) -> None:
         if not stack.preview:
             raise pulumi.RunError(f"the worker image is not baked yet: {image.missing}")
         pulumi.log.warn(f"the worker image is unknown: {image.missing}")
-    _declare(settings, stack, arguments, image, cost)
+    return _declare(settings, stack, arguments, image, cost)
 
 
-def _declare(settings: Settings, stack: Stack, arguments: dict[str, Any], image: WorkerImage, cost: HourlyCost) -> None:
+def _declare(
+    settings: Settings, stack: Stack, arguments: dict[str, Any], image: WorkerImage, cost: HourlyCost
+) -> dict[str, Any]:
     name = settings.name or f"{stack.project}-{stack.name}"
     more: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     if settings.registry_username is not None and settings.registry_password is not None:
         credential = runpod.RegistryCredential(
             f"{name}-registry",
@@ -94,17 +97,19 @@ def _declare(settings: Settings, stack: Stack, arguments: dict[str, Any], image:
         )
         more["network_volumes"] = [volume.volume_id]
         monthly = volume_monthly_cost(settings.volume_size, settings.volume_type or "STANDARD", snapshot())
-        pulumi.export("volumeMonthlyUsd", format_usd(monthly.usd))
+        outputs["volumeMonthlyUsd"] = format_usd(monthly.usd)
     endpoint = VllmEndpoint(name, VllmEndpointArgs(**arguments, **more))
 
-    pulumi.export("endpointId", endpoint.endpoint_id)
-    pulumi.export("openaiBaseUrl", endpoint.openai_base_url)
-    pulumi.export("model", settings.served_model_name or settings.model)
-    pulumi.export("imageDigest", unknown() if image.reference is None else image.digest or "not pinned")
     free = _runs_here(stack)
-    pulumi.export("hourlyFloorUsd", "0.00" if free else format_usd(cost.floor_usd))
-    pulumi.export("hourlyCeilingUsd", "0.00" if free else format_usd(cost.ceiling_usd))
-    pulumi.export("priceBasis", "this machine" if free else cost.basis)
+    return outputs | {
+        "endpointId": endpoint.endpoint_id,
+        "openaiBaseUrl": endpoint.openai_base_url,
+        "model": settings.served_model_name or settings.model,
+        "imageDigest": unknown() if image.reference is None else image.digest or "not pinned",
+        "hourlyFloorUsd": "0.00" if free else format_usd(cost.floor_usd),
+        "hourlyCeilingUsd": "0.00" if free else format_usd(cost.ceiling_usd),
+        "priceBasis": "this machine" if free else cost.basis,
+    }
 
 
 def endpoint_arguments(settings: Settings, image: WorkerImage, *, env_is_secret: bool) -> dict[str, Any]:
