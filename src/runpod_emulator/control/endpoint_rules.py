@@ -22,7 +22,7 @@ Body = Mapping[str, Any]
 class Known(Protocol):
     """What the rules ask of the stored state."""
 
-    def endpoints(self) -> list[Endpoint]: ...
+    def workers_max_elsewhere(self, endpoint_id: str) -> int: ...
 
     def volume(self, volume_id: str) -> Volume | None: ...
 
@@ -211,7 +211,7 @@ def _check_placement(endpoint: Endpoint, known: Known) -> None:
 
 def _check_quota(endpoint: Endpoint, known: Known, quota: int) -> None:
     """Counts `workers.max` of all endpoints, idle ones too (runpod-api-live.md §3 row 9)."""
-    others = sum(other.workers_max for other in known.endpoints() if other.id != endpoint.id)
+    others = known.workers_max_elsewhere(endpoint.id)
     if others + endpoint.workers_max > quota:
         raise Problem(
             400,

@@ -160,6 +160,14 @@ class Records:
     def endpoints(self) -> list[Endpoint]:
         return [_endpoint(row) for row in self.store.query("SELECT body FROM control_endpoints ORDER BY seq DESC")]
 
+    def workers_max_elsewhere(self, endpoint_id: str) -> int:
+        """Sum of `workers.max` over all other endpoints."""
+        row = self.store.query_one(
+            "SELECT COALESCE(SUM(json_extract(body, '$.workers_max')), 0) AS total FROM control_endpoints WHERE id != ?",
+            (endpoint_id,),
+        )
+        return int(row["total"]) if row else 0
+
     def endpoint_page(self, before: int | None, limit: int) -> list[tuple[int, Endpoint]]:
         return [(row["seq"], _endpoint(row)) for row in self._page("control_endpoints", before, limit)]
 
