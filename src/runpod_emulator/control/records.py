@@ -163,7 +163,7 @@ class Records:
     def workers_max_elsewhere(self, endpoint_id: str) -> int:
         """Sum of `workers.max` over all other endpoints."""
         row = self.store.query_one(
-            "SELECT COALESCE(SUM(json_extract(body, '$.workers_max')), 0) AS total FROM control_endpoints WHERE id != ?",
+            "SELECT TOTAL(json_extract(body, '$.workers_max')) AS total FROM control_endpoints WHERE id != ?",
             (endpoint_id,),
         )
         return int(row["total"]) if row else 0
