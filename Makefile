@@ -5,7 +5,7 @@ VENV := .venv/bin
 CLI := $(VENV)/vllm-runpod
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all up preview refresh ask down clean test lint lock contract
+.PHONY: help setup setup-all worker-layer up preview refresh ask down clean test lint lock contract
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,9 @@ setup: ## the project's environments, without vLLM and the model
 
 setup-all: ## setup, vLLM on the CPU and the local model
 	@$(PYTHON) tools/setup.py all
+
+worker-layer: ## the worker's packages for the GPU image's Python, for `vllm-runpod bake`
+	@$(PYTHON) tools/setup.py worker-layer
 
 ifeq ($(STACK),local)
 up: setup-all ## bake, deploy and ask (STACK=local on this machine; STACK=prod on RunPod, asks before it spends)

@@ -93,7 +93,7 @@ def ensure_stack(project: Project, stack: str, engine: Engine) -> None:
     names = {str(entry.get("name", "")).rsplit("/", 1)[-1] for entry in listed}
     if stack not in names:
         done = subprocess.run(
-            [*engine.command, "stack", "init", stack, "--cwd", str(project.root), "--non-interactive"],
+            [*engine.command, "--cwd", str(project.root), "--non-interactive", "stack", "init", stack],
             cwd=project.root,
             env=environment(project, stack),
             stdin=subprocess.DEVNULL,
@@ -113,7 +113,7 @@ def outputs(project: Project, stack: str, engine: Engine) -> dict[str, Any]:
 
 def _command(engine: Engine, project: Project, stack: str, arguments: Sequence[str]) -> list[str]:
     scope = [] if tuple(arguments[:2]) == ("stack", "ls") else ["--stack", stack]
-    return [*engine.command, *arguments, *scope, "--cwd", str(project.root)]
+    return [*engine.command, "--cwd", str(project.root), "--non-interactive", *arguments, *scope]
 
 
 def _call(engine: Engine, project: Project, stack: str, arguments: Sequence[str]) -> int:

@@ -56,7 +56,7 @@ def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as
 def _deploy(project: Project, stack: str, chosen: engine.Engine, timings: report.Timings) -> None:
     with timings.phase("deploy", "deploy, worker start included"):
         engine.ensure_stack(project, stack, chosen)
-        engine.run(project, stack, ("up", "--yes", "--skip-preview", "--non-interactive"), chosen)
+        engine.run(project, stack, ("up", "--yes", "--skip-preview"), chosen)
 
 
 def _finish(
@@ -90,7 +90,7 @@ def preview(project: Project, stack: str, *, diff: bool, as_json: bool, expect_n
     ]
     if not chosen.embedded:
         engine.ensure_stack(project, stack, chosen)
-    engine.run(project, stack, ("preview", "--non-interactive", *flags), chosen)
+    engine.run(project, stack, ("preview", *flags), chosen)
 
 
 def refresh(project: Project, stack: str, *, assume_yes: bool) -> None:
@@ -99,7 +99,7 @@ def refresh(project: Project, stack: str, *, assume_yes: bool) -> None:
     _need_emulator(project, stack)
     if not assume_yes and stack != LOCAL_STACK:
         click.confirm(f"Refresh the state of stack `{stack}`?", abort=True)
-    engine.run(project, stack, ("refresh", "--yes", "--skip-preview", "--non-interactive"))
+    engine.run(project, stack, ("refresh", "--yes", "--skip-preview"))
 
 
 def down(project: Project, stack: str, *, assume_yes: bool) -> None:
@@ -108,12 +108,12 @@ def down(project: Project, stack: str, *, assume_yes: bool) -> None:
     if stack != LOCAL_STACK:
         if not assume_yes:
             click.confirm(f"Delete everything that stack `{stack}` declares?", abort=True)
-        engine.run(project, stack, ("destroy", "--yes", "--skip-preview", "--non-interactive"))
+        engine.run(project, stack, ("destroy", "--yes", "--skip-preview"))
         return
     if emulator_process.status(project) is not None:
         try:
             if project.backend.is_dir():
-                engine.run(project, stack, ("destroy", "--yes", "--skip-preview", "--non-interactive"))
+                engine.run(project, stack, ("destroy", "--yes", "--skip-preview"))
         except EngineFailed as error:
             # The emulator and everything in it goes anyway; nothing is lost but the state's own tidiness.
             say(f"note: {error}; removing the local state all the same")
