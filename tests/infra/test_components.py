@@ -1,5 +1,10 @@
 """The component classes under Pulumi's mocks, in a preview and for real."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import components
@@ -84,6 +89,21 @@ def test_a_volume_that_cannot_be_is_refused() -> None:
 def test_the_public_face_is_what_it_says() -> None:
     """Everything in __all__ exists."""
     assert all(hasattr(components, name) for name in components.__all__)
+
+
+def test_the_wheel_ships_them_under_another_name(tmp_path: Path) -> None:
+    """Copied as `vllm_runpod_components` they import without anything of infra/ on the path."""
+    shutil.copytree(ROOT / "infra/components", tmp_path / "vllm_runpod_components")
+    program = "import vllm_runpod_components as c; print(c.VllmEndpoint.__module__)"
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert run.stdout.strip() == "vllm_runpod_components._endpoint"
 
 
 def test_components_know_nothing_of_this_deployment() -> None:
