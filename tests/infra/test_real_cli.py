@@ -119,7 +119,8 @@ def test_mistakes_are_told_once_and_all(project: Project) -> None:
     file = project.root / "Pulumi.dev.yaml"
     before = file.read_text()
     token = "hf_abcdefghijklmnop"
-    file.write_text(before.replace("maxWorkers:", "maxWorker:") + f"  vllm-runpod:hfToken: {token}\n")
+    wrong = before.replace("maxWorkers:", "maxWorker:")
+    file.write_text(wrong.replace("config:\n", f"config:\n  vllm-runpod:hfToken: {token}\n"))
     try:
         code, printed = project.pulumi("preview", "--stack", "dev")
     finally:
