@@ -4,6 +4,8 @@ Installed as `vllm/entrypoints/openai/api_server.py` of an environment made for 
 text of a prompt, and by $HOME/fake.json at its start; what was asked of it is written to $HOME/requests.jsonl.
 """
 
+# ruff: noqa: T201 - its log is what it prints
+
 import argparse
 import asyncio
 import json
@@ -12,41 +14,44 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NoReturn
 
 from aiohttp import web
 
 HOME = Path(os.environ["HOME"])
+SICK = asyncio.Event()
 TEXT = "Grüße, 世界 🌍 — naïve façade"
 
 
-def settings():
+def settings() -> dict[str, Any]:
     path = HOME / "fake.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
-def record(**facts):
+def record(**facts: Any) -> None:
     with (HOME / "requests.jsonl").open("a") as file:
         file.write(json.dumps(facts) + "\n")
 
 
-def prompt_of(body):
+def prompt_of(body: dict[str, Any]) -> Any:
     if "messages" in body:
         return body["messages"][-1]["content"]
     return body.get("prompt", "")
 
 
-def event(text):
+def event(text: str) -> bytes:
     document = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": text}}]}
     return b"data: " + json.dumps(document, ensure_ascii=False).encode() + b"\n\n"
 
 
-def error(status, message, kind="BadRequestError", code=None):
+def error(status: int, message: str, kind: str = "BadRequestError") -> web.Response:
     return web.json_response(
-        {"error": {"message": message, "type": kind, "param": None, "code": code or status}}, status=status
+        {"error": {"message": message, "type": kind, "param": None, "code": status}}, status=status
     )
 
 
-async def stream(request, prompt):
+async def stream(request: web.Request, prompt: str) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)
     try:
@@ -60,7 +65,8 @@ async def stream(request, prompt):
             await asyncio.sleep(0.1)
             if prompt.startswith("die"):
                 die()
-            request.transport.abort()
+            if request.transport is not None:
+                request.transport.abort()
             return response
         step = int(prompt.split()[1]) if prompt.startswith("cuts") else 7
         for start in range(0, len(whole), step):
@@ -72,13 +78,13 @@ async def stream(request, prompt):
     return response
 
 
-def die():
+def die() -> NoReturn:
     print("(EngineCore pid=7) ERROR 11-21 09:00:00 [core.py:9] RuntimeError: engine core died of a test", flush=True)
     print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", flush=True)
     os._exit(3)
 
 
-async def generate(request):
+async def generate(request: web.Request) -> web.StreamResponse:
     body = json.loads(await request.text())
     prompt = prompt_of(body)
     record(path=request.path, body=body)
@@ -89,7 +95,7 @@ async def generate(request):
     if first == "die":
         die()
     if first == "sick":
-        request.app["sick"] = True
+        SICK.set()
         return error(500, "EngineCore encountered an issue. See stack trace for the root cause.", "InternalServerError")
     if first == "garbage":
         return web.Response(status=502, text="<html>bad gateway</html>")
@@ -111,16 +117,16 @@ async def generate(request):
     return web.json_response({"object": "text_completion", "choices": list(reversed(choices))})
 
 
-async def models(request):
+async def models(request: web.Request) -> web.Response:
     record(path=request.path)
     return web.json_response({"object": "list", "data": [{"id": "fake", "object": "model"}]})
 
 
-async def health(request):
-    return web.Response(status=503 if request.app.get("sick") else 200)
+async def health(request: web.Request) -> web.Response:
+    return web.Response(status=503 if SICK.is_set() else 200)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("model", "uds", "host", "port", "served-model-name", "max-model-len", "dtype", "max-num-seqs"):
         parser.add_argument(f"--{name}", nargs="+" if name == "served-model-name" else None)

@@ -3,6 +3,7 @@
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,10 +36,10 @@ async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: 
     worker = await Worker.start(PYTHON, tmp_path / "home", environment, DEPS)
     try:
         ready = await worker.event("ready", within=300)
-        print(json.dumps(ready))
+        print(json.dumps(ready))  # noqa: T201 - the figures of this machine
         assert {"imports", "engine_process", "weights", "engine_init", "server", "warm_up"} <= set(ready["phases"])
         question = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0}
-        chat = {"openai_route": "/v1/chat/completions", "openai_input": {**question, "max_tokens": 32}}
+        chat: dict[str, Any] = {"openai_route": "/v1/chat/completions", "openai_input": {**question, "max_tokens": 32}}
         answer = (await platform.result(await platform.submit(chat), 60))["output"][0]
         assert answer["choices"][0]["message"]["content"] == "The capital of France is Paris."
         assert answer["model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"

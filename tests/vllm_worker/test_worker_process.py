@@ -3,8 +3,10 @@
 import asyncio
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,7 +52,8 @@ async def test_a_worker_answers_every_form_of_job_and_ends_cleanly(start: Start,
     assert error == {
         "message": "no such model", "type": "BadRequestError", "param": None, "code": 404, "status": 404,
     }  # fmt: skip
-    for bad in ("text", [], None, {}, {"openai_route": "http://evil/", "openai_input": {}}, {"prompt": 3}):
+    mistakes: list[Any] = ["text", [], None, {}, {"openai_route": "http://evil/", "openai_input": {}}, {"prompt": 3}]
+    for bad in mistakes:
         assert json.loads((await platform.run(bad))["error"])["status"] in (400, 404)
 
     assert platform.authorization == {KEY}
@@ -73,6 +76,7 @@ async def test_a_worker_answers_every_form_of_job_and_ends_cleanly(start: Start,
     assert worker.events("end")[0]["code"] == 0
 
 
+@pytest.mark.slow
 async def test_a_held_poll_does_not_hold_up_the_end(start: Start, platform: JobApi) -> None:
     """An idle worker leaves within seconds of SIGTERM even if the platform keeps the poll open."""
     worker = await start()
@@ -86,6 +90,7 @@ async def test_a_held_poll_does_not_hold_up_the_end(start: Start, platform: JobA
     assert await gone(worker.engine_pid())
 
 
+@pytest.mark.slow
 async def test_running_jobs_are_finished_after_sigterm(start: Start, platform: JobApi) -> None:
     """A job in hand is answered before the worker ends."""
     worker = await start()
@@ -98,6 +103,7 @@ async def test_running_jobs_are_finished_after_sigterm(start: Start, platform: J
     assert await worker.finished() == 0
 
 
+@pytest.mark.slow
 async def test_a_job_beyond_the_drain_limit_is_aborted(start: Start, platform: JobApi) -> None:
     """WORKER_DRAIN_TIMEOUT bounds the end; the request in vLLM is aborted and the exit is still 0."""
     worker = await start(WORKER_DRAIN_TIMEOUT="1")
@@ -113,6 +119,7 @@ async def test_a_job_beyond_the_drain_limit_is_aborted(start: Start, platform: J
 
 
 @pytest.mark.parametrize("prompt", ["hang", "slow"])
+@pytest.mark.slow
 async def test_a_cancelled_job_is_aborted_in_vllm(start: Start, platform: JobApi, prompt: str) -> None:
     """The platform's stop signal closes the request in vLLM within a second, and the next job is answered."""
     worker = await start()
@@ -146,6 +153,7 @@ async def test_when_vllm_dies_the_worker_exits_and_names_the_reason(start: Start
     assert not [line for line in worker.lines if line.startswith("Traceback")]
 
 
+@pytest.mark.slow
 async def test_a_sick_engine_ends_the_worker(start: Start, platform: JobApi) -> None:
     """A server that lives on without its engine is ended, and the worker with it."""
     worker = await start()
@@ -155,6 +163,7 @@ async def test_a_sick_engine_ends_the_worker(start: Start, platform: JobApi) -> 
     assert job not in platform.done
 
 
+@pytest.mark.slow
 async def test_a_stream_that_breaks_off_ends_with_an_error_event(start: Start, platform: JobApi) -> None:
     """Half an event is never passed on; a valid error event and a failed job are."""
     worker = await start()
@@ -170,6 +179,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_event(start: Start, p
     assert (await platform.run(chat("and on")))["output"]
 
 
+@pytest.mark.slow
 async def test_an_engine_that_dies_in_mid_stream_says_so_to_the_caller(start: Start, platform: JobApi) -> None:
     """A stream that had begun cannot be given to another worker: it ends with an error event."""
     worker = await start()
@@ -179,6 +189,7 @@ async def test_an_engine_that_dies_in_mid_stream_says_so_to_the_caller(start: St
     assert await worker.finished() == 1
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_takes_vllm_along(start: Start, platform: JobApi) -> None:
     """kill -9 of the worker makes the kernel end vLLM's server."""
     worker = await start()
@@ -203,6 +214,7 @@ async def test_mistakes_in_the_environment_are_all_told_before_vllm_starts(start
     assert not worker.requests()
 
 
+@pytest.mark.slow
 async def test_a_vllm_that_fails_to_start_is_reported_in_one_line(start: Start, tmp_path: Any) -> None:
     """The exit code is 1 and the last line names vLLM's own error."""
     (tmp_path / "home0").mkdir()
@@ -213,6 +225,7 @@ async def test_a_vllm_that_fails_to_start_is_reported_in_one_line(start: Start, 
     assert "ValueError: max_model_len is too large" in worker.lines[-1]
 
 
+@pytest.mark.slow
 async def test_a_slow_vllm_is_given_up(start: Start, tmp_path: Any) -> None:
     """VLLM_STARTUP_TIMEOUT bounds the start."""
     (tmp_path / "home0").mkdir()
@@ -222,6 +235,7 @@ async def test_a_slow_vllm_is_given_up(start: Start, tmp_path: Any) -> None:
     assert "VLLM_STARTUP_TIMEOUT" in worker.lines[-1]
 
 
+@pytest.mark.slow
 async def test_sigterm_during_the_start_ends_both(start: Start, tmp_path: Any) -> None:
     """A worker that is told to end before it is ready leaves nothing behind."""
     (tmp_path / "home0").mkdir()
@@ -234,10 +248,9 @@ async def test_sigterm_during_the_start_ends_both(start: Start, tmp_path: Any) -
     assert not any(alive(pid) for pid in server)
 
 
+@pytest.mark.slow
 async def test_a_port_can_be_asked_for(start: Start, platform: JobApi) -> None:
     """VLLM_PORT binds vLLM to a loopback port instead of the private socket."""
-    import socket
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -248,12 +261,8 @@ async def test_a_port_can_be_asked_for(start: Start, platform: JobApi) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    from pathlib import Path
-
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _command(pid: int) -> str:
-    from pathlib import Path
-
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()

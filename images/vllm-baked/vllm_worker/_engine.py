@@ -16,6 +16,7 @@ from vllm_worker._log import write_line
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 TAIL_LINES = 400
+LINE_BYTES = 16 * 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -92,11 +93,12 @@ class Engine:
         stream = self._process.stdout
         if stream is None:
             return
-        for raw in stream:
-            line = raw.decode("utf-8", errors="replace").rstrip("\r\n")
-            self._tail.append(line)
-            self._mark(line)
-            write_line(line)
+        with stream:
+            for raw in stream:
+                line = raw[:LINE_BYTES].decode("utf-8", errors="replace").rstrip("\r\n")
+                self._tail.append(line)
+                self._mark(line)
+                write_line(line)
 
     def _mark(self, line: str) -> None:
         for phase, pattern in _MILESTONES:
@@ -151,6 +153,7 @@ class Engine:
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
             self._reap_group()
+            self._reader.join(timeout=2)
 
     def _reap_group(self) -> None:
         deadline = time.monotonic() + 5

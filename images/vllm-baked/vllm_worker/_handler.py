@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -28,11 +29,17 @@ class Handler:
         self._timeout_s = request_timeout_s
         self._upstream: Upstream | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._speaking: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
     @property
     def active(self) -> int:
         """Jobs in hand, until their result has been posted."""
         return len(self._tasks)
+
+    @property
+    def speaking(self) -> int:
+        """Jobs whose answer has begun, as a stream."""
+        return sum(task in self._tasks for task in self._speaking)
 
     async def jobs(self, job: Mapping[str, Any]) -> AsyncIterator[Any]:
         """Yield the pieces of one job's answer; an error is yielded as {"error": <one line of JSON>}."""
@@ -45,8 +52,10 @@ class Handler:
                 yield await upstream.answer_batch(request, self._closer(task))
                 return
             async for piece in upstream.answer(request, self._closer(task)):
+                if isinstance(piece, str):
+                    begun = True
+                    self._speaking.add(task)
                 yield piece
-                begun = begun or isinstance(piece, str)
         except ApiError as error:
             if error.status in ENGINE_TROUBLE and not await self._engine_lives() and not begun:
                 await asyncio.Event().wait()

@@ -86,7 +86,7 @@ class Supervisor:
             f"in hand; its last errors: {self._engine.last_errors()}"
         )
         deadline = time.monotonic() + LAST_WORDS_S
-        while self._handler.active and time.monotonic() < deadline:  # noqa: ASYNC110
+        while self._handler.speaking and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(WATCH_S)
 
 
