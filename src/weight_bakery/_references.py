@@ -115,6 +115,8 @@ def parse_target(text: str) -> ImageReference:
 
 def parse_model(text: str) -> ModelReference:
     """Read --model: an existing folder (or anything that looks like a path), else a Hub repository id."""
+    if not text:
+        raise BadRequest("--model is empty", "give a folder, or <owner>/<name> with an optional @<revision>")
     path = Path(text).expanduser()
     looks_like_path = text.startswith(("/", "./", "../", "~")) or text in (".", "..")
     if path.is_dir() or looks_like_path:
@@ -168,6 +170,7 @@ def _parse_registry(rest: str, digest: str | None, text: str, option: str) -> Re
         host, repository = DOCKER_HUB, name if slash else f"library/{name}"
     if host in ("index.docker.io", _DOCKER_HUB_API):
         host = DOCKER_HUB
-    if not _HOST.fullmatch(host) or not _REPOSITORY.fullmatch(repository) or (tag and not _TAG.fullmatch(tag)):
+    bad_tag = bool(colon) and name != rest and not _TAG.fullmatch(tag)
+    if not _HOST.fullmatch(host) or not _REPOSITORY.fullmatch(repository) or bad_tag:
         raise BadRequest(f"{option} {text!r} is not an image reference", remedy)
     return RegistryReference(host, repository, tag or None, digest)

@@ -42,7 +42,7 @@ def model_files(*, shards: int = 2, shard_bytes: int = 5000) -> dict[str, bytes]
     for number in range(1, shards + 1):
         name = f"model-{number:05}-of-{shards:05}.safetensors" if shards > 1 else "model.safetensors"
         # Shards differ in size, so that "biggest first" is seen.
-        files[name] = safetensors({f"layer.{number}": payload(shard_bytes + 100 * number, number)})
+        files[name] = safetensors({f"layer.{number}": payload(shard_bytes + 1000 * number, number)})
         weight_map[f"layer.{number}"] = name
     if shards > 1:
         files["model.safetensors.index.json"] = json.dumps({"metadata": {}, "weight_map": weight_map}).encode()

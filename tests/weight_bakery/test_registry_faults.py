@@ -71,7 +71,9 @@ async def test_an_upload_is_post_one_patch_and_put() -> None:
     async def hook(request: web.Request) -> web.StreamResponse | None:
         if request.method == "PATCH":
             headers.append(dict(request.headers))
-            assert request.rel_url.raw_query_string == "_state=a%2Fb%3D", "the registry's own query comes back untouched"
+            assert request.rel_url.raw_query_string == "_state=a%2Fb%3D", (
+                "the registry's own query comes back untouched"
+            )
         return None
 
     async with fake_registry(hook) as registry:

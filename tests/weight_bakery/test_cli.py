@@ -1,0 +1,144 @@
+"""The command: what it prints, where, and with which exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.weight_bakery.proxy import fake_registry
+from tests.weight_bakery.support import Layout, write_deps, write_model, write_package
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = str(ROOT / "scripts" / "bake_weights.py")
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An environment without this machine's logins and caches."""
+    return {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONWARNINGS": "error",
+    }  # fmt: skip
+
+
+def run(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script in a folder of its own."""
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments], cwd=tmp_path, env={**environment(tmp_path), **variables},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_bake_from_the_command_line(tmp_path: Path) -> None:
+    """The pinned image on stdout, progress in plain lines on stderr, the lock file in the working folder."""
+    write_model(tmp_path / "Tiny")
+    write_deps(tmp_path / "deps")
+    write_package(tmp_path, "vllm_worker")
+    done = run(tmp_path, "--model", "Tiny", "--to", "oci:images:v1", "--worker-deps", "deps",
+               "--worker-code", "vllm_worker")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    digest = Layout(tmp_path / "images").tags()["v1"]
+    assert done.stdout == f"oci:images:v1@{digest}\n"
+    assert "model-00001-of-00002.safetensors: " in done.stderr
+    assert "entry in weights.lock" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert list(json.loads((tmp_path / "weights.lock").read_bytes())["images"]) == ["oci:images:v1"]
+
+
+def test_a_receipt_as_json(tmp_path: Path) -> None:
+    """One line on stdout that a script can read."""
+    write_model(tmp_path / "Tiny")
+    done = run(tmp_path, "--model", "Tiny", "--to", "oci:images:v1", "--json")
+    receipt = json.loads(done.stdout)["receipt"]
+    assert receipt["digest"] == Layout(tmp_path / "images").tags()["v1"]
+    assert receipt["layerRule"] == 1
+    assert [layer["outcome"] for layer in receipt["layers"]] == ["sent"] * 3
+
+
+def test_a_dry_run_moves_nothing(tmp_path: Path) -> None:
+    """Every file with its size and fate, every layer; as a table and as JSON."""
+    write_model(tmp_path / "Tiny")
+    done = run(tmp_path, "--model", "Tiny", "--to", "oci:images:v1", "--dry-run")
+    assert done.returncode == 0
+    assert "not needed to serve" in done.stdout
+    assert "nothing was moved" in done.stdout
+    as_json = run(tmp_path, "--model", "Tiny", "--to", "oci:images:v1", "--dry-run", "--json")
+    assert len(json.loads(as_json.stdout)["plan"]["layers"]) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Tiny"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "./missing", "--to", "oci:i:v"], "error: --model 'missing' is not a folder; check the path\n"),
+        (["--model", "Tiny", "--to", "oci:i"], "error: --to 'oci:i' is not an image in a layout; write oci:"),
+        (["--model", "Tiny", "--to", "oci:i:v", "--name", "A b"], "error: --name 'A b' is not usable; use lower-case"),
+        (["--model", "Tiny", "--to", "oci:i:v", "--include", "*.foo"], "error: --include '*.foo' matches no file"),
+        (
+            ["--model", "Tiny", "--to", "oci:i:v", "--worker-code", "Tiny"],
+            "error: --worker-code 'Tiny' is not a Python",
+        ),
+        (
+            ["--model", "Tiny", "--to", "oci:i:v", "--worker-deps", "nope"],
+            "error: --worker-deps 'nope' is not a folder",
+        ),
+        (["--model", "Tiny", "--to", "127.0.0.1:1/a:b", "--base", "oci:x:y"], "error: x is not an OCI image layout"),
+        (["--model", "Tiny", "--to", "oci:/proc/nope:v"], "error: /proc/nope"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    """No traceback, exit code 1, nothing on stdout."""
+    write_model(tmp_path / "Tiny")
+    done = run(tmp_path, *arguments)
+    assert done.stderr.startswith(message), done.stderr
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+def test_wrong_usage_is_told_by_click(tmp_path: Path) -> None:
+    """A missing option, and half a login."""
+    assert run(tmp_path, "--model", "x").returncode == 2
+    write_model(tmp_path / "Tiny")
+    done = run(tmp_path, "--model", "Tiny", "--to", "127.0.0.1:1/a:b", VLLM_RUNPOD_REGISTRY_USERNAME="me")
+    assert "only one of VLLM_RUNPOD_REGISTRY_USERNAME and VLLM_RUNPOD_REGISTRY_PASSWORD is set" in done.stderr
+
+
+def test_help_shows_examples(tmp_path: Path) -> None:
+    """With commands that can be copied."""
+    shown = run(tmp_path, "--help").stdout
+    assert "Examples:" in shown
+    assert "--to oci:images:smollm2" in shown
+
+
+async def test_ctrl_c_leaves_the_old_tag(tmp_path: Path) -> None:
+    """Interrupted in the middle of a layer: exit code 130, one line, and no manifest is put."""
+    import asyncio
+
+    started = asyncio.Event()
+
+    async def hook(request: web.Request) -> web.StreamResponse | None:
+        if request.method == "PATCH" and int(request.headers["Content-Length"]) > 10_000_000:
+            started.set()
+            await asyncio.sleep(30)
+        return None
+
+    write_model(tmp_path / "Tiny", shards=1, shard_bytes=50_000_000)
+    async with fake_registry(hook) as registry:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, SCRIPT, "--model", "Tiny", "--to", f"{registry.host}/a:v1", cwd=tmp_path,
+            env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        await asyncio.wait_for(started.wait(), 30)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = await asyncio.wait_for(process.communicate(), 20)
+        assert time.monotonic() - begun < 5
+        assert registry.manifests == {}
+    assert process.returncode == 130
+    assert stdout == b""
+    assert "interrupted: no tag was changed" in stderr.decode().splitlines()[-1]
+    assert "Traceback" not in stderr.decode()

@@ -1,0 +1,110 @@
+"""weights.lock: what it says, and that it says the same thing every time."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.weight_bakery.support import write_model
+from weight_bakery import BakeRequest, LockedFile, LockedLayer, LockEntry, LockError, WeightsLock, bake, read_lock
+from weight_bakery._lock import content_revision, update_lock
+
+texts = st.text(min_size=1, max_size=10)
+files = st.builds(LockedFile, texts, st.integers(0, 2**60), texts)
+layers = st.builds(LockedLayer, texts, texts, st.integers(0, 2**60), texts)
+entries = st.builds(
+    LockEntry, texts, texts, texts, texts, texts, st.just(1),
+    st.lists(files, max_size=3).map(tuple), st.lists(layers, max_size=3).map(tuple), texts, st.none() | texts,
+)  # fmt: skip
+
+
+@given(st.dictionaries(texts, entries, max_size=4))
+def test_a_lock_reads_back_as_it_was_written(images: dict[str, LockEntry]) -> None:
+    """In any order of entries, the same bytes; from the bytes, the same lock."""
+    lock = WeightsLock(images)
+    backwards = WeightsLock(dict(reversed(images.items())))
+    assert lock.dump() == backwards.dump()
+    assert _parse(lock.dump()) == lock
+
+
+def _parse(content: bytes) -> WeightsLock:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.lock"
+        path.write_bytes(content)
+        return read_lock(path)
+
+
+def test_a_bake_writes_its_entry(tmp_path: Path) -> None:
+    """Source, files, layers, digests; no path of this machine and no time."""
+    lock = tmp_path / "weights.lock"
+    request = BakeRequest(model=str(write_model(tmp_path / "Tiny")), to=f"oci:{tmp_path}/images:v1", lock=lock)
+    receipt = bake(request)
+    first = lock.read_bytes()
+    assert str(tmp_path).encode() not in first
+    entry = read_lock(lock).images["oci:images:v1"]
+    assert (entry.kind, entry.model, entry.revision) == ("folder", "Tiny", receipt.revision)
+    assert entry.revision == content_revision(entry.files)
+    assert entry.image_digest == receipt.digest
+    assert [layer.digest for layer in entry.layers] == [layer.digest for layer in receipt.layers]
+    assert (entry.layer_rule, entry.base_digest) == (1, None)
+    status = lock.stat()
+    bake(request)
+    assert lock.read_bytes() == first
+    assert lock.stat().st_ino == status.st_ino, "the same content is not written again"
+
+
+def test_entries_of_other_targets_stay(tmp_path: Path) -> None:
+    """One file keeps all baked images."""
+    model, lock = str(write_model(tmp_path / "Tiny")), tmp_path / "weights.lock"
+    bake(BakeRequest(model=model, to=f"oci:{tmp_path}/images:v1", lock=lock))
+    before = read_lock(lock).images["oci:images:v1"]
+    bake(BakeRequest(model=model, to=f"oci:{tmp_path}/images:v2", name="two", lock=lock))
+    assert read_lock(lock).images["oci:images:v1"] == before
+    assert sorted(read_lock(lock).images) == ["oci:images:v1", "oci:images:v2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is not valid JSON; restore it from version control"),
+        (b"[]", "is not a weights.lock, or it is damaged"),
+        (b'{"version": 2, "images": {}}', r"written by a newer version \(lock version 2\); update vllm-runpod"),
+        (b'{"version": "poetry"}', "is not a weights.lock"),
+        (b'{"version": 1}', "is not a weights.lock, or it is damaged"),
+        (b'{"version": 1, "images": {"a": {"kind": "hub"}}}', "damaged"),
+        (b'{"version": 1, "images": {"a": 3}}', "damaged"),
+    ],
+)
+def test_locks_that_are_not_ours_are_refused_before_anything_moves(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    """The file stays as it is."""
+    lock = tmp_path / "weights.lock"
+    lock.write_bytes(content)
+    request = BakeRequest(model=str(write_model(tmp_path / "Tiny")), to=f"oci:{tmp_path}/images:v1", lock=lock)
+    with pytest.raises(LockError, match=message):
+        bake(request)
+    assert lock.read_bytes() == content
+    assert not (tmp_path / "images").exists()
+
+
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A file where a folder should be."""
+    (tmp_path / "file").touch()
+    entry = LockEntry("folder", "a", "b", "c", "d", 1, (), (), "e", None)
+    with pytest.raises(LockError, match=r"cannot be (read|written)"):
+        update_lock(tmp_path / "file" / "weights.lock", "x", entry)
+
+
+def test_the_content_revision_is_pinned() -> None:
+    """sha256 over lines of digest, size and path, sorted by path."""
+    listed = [LockedFile("b", 2, "2" * 64), LockedFile("a", 1, "1" * 64)]
+    assert (
+        content_revision(listed)
+        == content_revision(listed[::-1])
+        == "sha256:afb8895743ce98524f1e9c19021bead597a156910167f0c3f26249fa2d3f0f31"
+    )
+    assert json.loads(WeightsLock({}).dump())["version"] == 1
