@@ -14,7 +14,7 @@ PLUGIN_ENVIRONMENT = ROOT / ".local" / "envs" / "plugin"
 """Has pip, which the CLI asks for the installed packages, and pulumi, which is all the SDK half imports."""
 PASSPHRASE = "a passphrase of the tests"
 
-PROGRAM = '''
+PROGRAM = """
 import json
 import sys
 from pathlib import Path
@@ -47,7 +47,7 @@ pulumi.export("id", endpoint.id)
 pulumi.export("url", endpoint.openai_base_url)
 pulumi.export("pools", endpoint.gpu.apply(lambda gpu: gpu.pools if gpu else None))
 pulumi.export("idle", endpoint.workers.idle_timeout)
-'''
+"""
 
 
 @dataclass

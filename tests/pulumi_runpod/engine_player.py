@@ -92,7 +92,8 @@ class Player:
             answer = await getattr(self.stub, method)(request)
         except grpc.aio.AioRpcError as error:
             self.answers.append(error.details())
-            for key, value in error.trailing_metadata() or ():
+            trailing: Any = error.trailing_metadata() or ()
+            for key, value in trailing:
                 if key == "grpc-status-details-bin":
                     status = status_pb2.Status.FromString(value)
                     detail = provider_pb2.ErrorResourceInitFailed()
@@ -108,9 +109,7 @@ class Player:
         checked = await self.call("CheckConfig", provider_pb2.CheckRequest(urn=urn, news=to_struct(config)))
         if checked.failures:
             raise CheckFailed({failure.property: failure.reason for failure in checked.failures})
-        await self.call(
-            "Configure", provider_pb2.ConfigureRequest(urn=urn, args=checked.inputs, acceptSecrets=True)
-        )
+        await self.call("Configure", provider_pb2.ConfigureRequest(urn=urn, args=checked.inputs, acceptSecrets=True))
 
     async def check(self, state: State, news: Properties, *, fresh: bool = False) -> Properties:
         request = provider_pb2.CheckRequest(
@@ -286,7 +285,7 @@ async def engine(
         )
         yield player
     finally:
-        await channel.close()
+        await channel.close(None)
         await server.stop(0)
         await provider.close()
         await engine_server.stop(0)

@@ -44,7 +44,13 @@ LIVES: list[tuple[str, dict[str, Any], dict[str, Any], str, set[str]]] = [
         "update",
         {"scaling.type", "scaling.requestCount", "scaling.queueDelay"},
     ),
-    ("Endpoint", ENDPOINT, {**ENDPOINT, "timeout": 60000, "flashboot": "FLASHBOOT"}, "update", {"timeout", "flashboot"}),
+    (
+        "Endpoint",
+        ENDPOINT,
+        {**ENDPOINT, "timeout": 60000, "flashboot": "FLASHBOOT"},
+        "update",
+        {"timeout", "flashboot"},
+    ),
 ]
 
 
@@ -158,7 +164,9 @@ async def test_an_endpoint_on_cpu_instead_of_gpu_is_another_endpoint(player: Pla
     """RunPod cannot change the compute family, nor the type."""
     state = State("Endpoint", "llm")
     await player.up(state, {**ENDPOINT, "waitForReady": False})
-    on_cpu = {key: value for key, value in ENDPOINT.items() if key != "gpu"} | {"cpu": [{"id": "cpu3c", "vcpuCount": 4}]}
+    on_cpu = {key: value for key, value in ENDPOINT.items() if key != "gpu"} | {
+        "cpu": [{"id": "cpu3c", "vcpuCount": 4}]
+    }
     diff = await player.diff(state, await player.check(state, on_cpu))
     assert diff.replaces == ["cpu", "gpu"]
     balanced = {**ENDPOINT, "type": "LOAD_BALANCER", "scaling": {"type": "REQUEST_COUNT", "requestCount": 4}}
@@ -166,7 +174,9 @@ async def test_an_endpoint_on_cpu_instead_of_gpu_is_another_endpoint(player: Pla
     assert diff.replaces == ["type"]
 
 
-@pytest.mark.parametrize("same", [{"args": "serve --port 1"}, {"cmd": ["serve", "--port", "1"]}, {"args": "serve  --port '1'"}])
+@pytest.mark.parametrize(
+    "same", [{"args": "serve --port 1"}, {"cmd": ["serve", "--port", "1"]}, {"args": "serve  --port '1'"}]
+)
 async def test_another_spelling_of_the_same_command_is_no_change(player: Player, same: dict[str, Any]) -> None:
     """args, entrypoint and cmd are three ways to say one thing."""
     state = State("Template", "t")

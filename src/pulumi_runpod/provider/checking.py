@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi_runpod.declarations import (
+    NOT_CLEARABLE,
     Field,
     Flag,
     Integer,
@@ -57,6 +58,8 @@ def check_fields(fields: Sequence[Field], given: Properties, failures: list[Fail
         path = join_path(parent, field.wire)
         if value is None:
             value = _default(field)
+        if plain(value) == "" and field.clear is not NOT_CLEARABLE:
+            continue  # says the same as leaving it out
         if value is None:
             if field.required:
                 failures.append(Failure(path, f"is required: {_first_sentence(field.doc)}"))

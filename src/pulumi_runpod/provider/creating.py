@@ -5,6 +5,7 @@ content, and not there before. Only when nothing is found is the create sent aga
 name never run at the same time here, so that neither can take the other's result for its own.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -62,7 +63,8 @@ async def _find_lost(
     lost: RunPodError,
 ) -> Json | None:
     for seconds in _LOOKS:
-        await session.pause(seconds * session.poll_s)
+        # Not `session.pause`: a cancelled run has to know all the same what it made.
+        await asyncio.sleep(seconds * session.poll_s)
         try:
             items = await collection.list()
         except RunPodError as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -51,7 +50,7 @@ async def _serve(engine_address: str) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
-    provider = RunPodProvider(provider_version(), project_dir=Path(os.environ.get("PULUMI_ROOT_DIR") or Path.cwd()))
+    provider = RunPodProvider(provider_version(), project_dir=project_root(Path.cwd()))
     await provider.engine.connect(engine_address)
     server = grpc.aio.server(options=_OPTIONS)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
@@ -64,6 +63,14 @@ async def _serve(engine_address: str) -> None:
     await stop.wait()
     await server.stop(grace=1)
     await provider.close()
+
+
+def project_root(start: Path) -> Path:
+    """The folder with Pulumi.yaml. The engine starts plugins in the program's folder (`main:`), which may lie below."""
+    for folder in (start, *start.parents):
+        if (folder / "Pulumi.yaml").is_file() or (folder / "Pulumi.yml").is_file():
+            return folder
+    return start
 
 
 def _engine_address(arguments: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ a new release the answer has to come from a worker of that release. Three failed
 of the wanted version, end the wait early; otherwise it lasts until the deadline.
 """
 
+import os
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,7 @@ import aiohttp
 from pulumi_runpod.provider.errors import excerpt, said
 from pulumi_runpod.provider.session import Session
 from pulumi_runpod.provider.worker_logs import last_lines
-from runpod_rest import Client, NotFound, RateLimited, RunPodError, Unauthorized
+from runpod_rest import Client, NotFound, RateLimited, RunPodError, Unauthorized, allowed_hosts_from, check_destination
 
 Json = dict[str, Any]
 DEFAULT_PROBE: Json = {"openai_route": "/v1/models"}
@@ -86,21 +87,34 @@ class Readiness:
             if status is not None and state in ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"):
                 self._job = None
                 proof = await self._is_from_wanted_version(client, status, undecided)
-                if state == "COMPLETED" and proof and not (problem := _error_in(status.get("output"))):
+                problem = _failure_of(status) if state == "FAILED" else _error_in(status.get("output"))
+                if state == "COMPLETED" and proof and not problem:
                     return
-                if state == "COMPLETED" and proof is None:
+                if proof is None:
                     undecided += 1
-                elif proof and state in ("COMPLETED", "FAILED"):
-                    failed.append(excerpt(problem if state == "COMPLETED" else _failure_of(status)))
+                elif proof and problem:
+                    failed.append(excerpt(problem))
                     if len(failed) >= _MAX_FAILED_PROBES:
-                        raise NotReady([f"the ready probe failed {len(failed)} times, last: {failed[-1]}"])
+                        raise NotReady(
+                            [
+                                f"the ready probe failed {len(failed)} times, last: {failed[-1]}",
+                                "if the worker does not know this request, set ready_probe to one it answers",
+                            ]
+                        )
             await self._next_look(failed, step_s)
             step_s = min(step_s * 1.3, 5 * self._session.poll_s)
 
     async def _wait_for_http(self, client: Client) -> None:
         """LOAD_BALANCER: a GET that has to be answered with 200. 204 means a worker is still getting ready."""
         path = str((self._probe or {}).get("path", "/ping"))
-        url = f"{self._urls.get('base', '').rstrip('/')}{path}"
+        # The address comes from an answer, so it is checked like any other before the key goes there.
+        base = check_destination(
+            self._urls.get("base", ""),
+            setting="requestUrls.base",
+            allowed_hosts=allowed_hosts_from(os.environ),
+            loopback_only=self._session.settings.loopback_only,
+        )
+        url = f"{base}{path}"
         headers = {"Authorization": f"Bearer {self._session.settings.api_key}"}
         last = "no answer yet"
         async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=30)) as http:

@@ -271,7 +271,8 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         return controller, Call(urn, name, timeout_s)
 
     def _stack_of(self, urn: str) -> str:
-        """The stack, from the provider's URN, or from the environment where an engine sends none."""
+        """The stack, from the provider's URN (the engine sends it with CheckConfig and Configure, and sets no variable
+        for plugins), or from PULUMI_STACK where an older engine sends none."""
         parts = urn.split("::")
         if parts[0].startswith("urn:pulumi:"):
             return parts[0].removeprefix("urn:pulumi:")

@@ -14,7 +14,6 @@ from pulumi_runpod.provider.command import KEYS, command_of
 from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, Value, plain
 
 CONTENT = ("image", "args", "entrypoint", "cmd", "disk", "env", "ports", "registry")
-_UNRESOLVED_MARK = "image"
 
 
 def unknown_content() -> Properties:
@@ -23,11 +22,12 @@ def unknown_content() -> Properties:
 
 
 def unresolved(inputs: Mapping[str, Any]) -> bool:
-    """Whether checked inputs name a template whose content is still missing.
+    """Whether checked inputs name a template whose content could not be had.
 
-    Check leaves it out where RunPod cannot be asked: a preview then shows it as unknown, a real run asks again.
+    Check then leaves `template` in with nothing but the id: a preview shows the content as unknown, a real run asks
+    again. Resolved inputs have no `template`.
     """
-    return inputs.get("templateId") is not None and inputs.get(_UNRESOLVED_MARK) is None
+    return inputs.get("template") is not None
 
 
 def content_of(value: Value) -> Properties:

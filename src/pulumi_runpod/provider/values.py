@@ -120,6 +120,7 @@ def looks_like_credential(name: str, value: Value) -> bool:
     return bool(named or _CREDENTIAL_VALUE.search(value))
 
 
+_QUOTED_KEY = re.compile(r'\["((?:[^"\\]|\\.)*)"\]', re.DOTALL)
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
 
@@ -135,6 +136,6 @@ def join_path(parent: str, key: str | int) -> str:
 
 def path_root(path: str) -> str:
     """The top-level property that a path lies in."""
-    if path.startswith('["'):
-        return re.sub(r"\\(.)", r"\1", path[2 : path.index('"]')])
+    if quoted := _QUOTED_KEY.match(path):
+        return re.sub(r"\\(.)", r"\1", quoted.group(1), flags=re.DOTALL)
     return re.split(r"[.\[]", path, maxsplit=1)[0]

@@ -22,7 +22,8 @@ class ContainerController(Controller):
     async def rules(self, call: Call, inputs: Properties, failures: list[Failure]) -> Properties:
         del call
         args = plain(inputs.get("args"))
-        given_lists = [key for key in ("entrypoint", "cmd") if plain(inputs.get(key))]
+        lists_given = {key: plain(inputs[key]) for key in ("entrypoint", "cmd") if key in inputs}
+        given_lists = [key for key, words in lists_given.items() if words is not UNKNOWN and words]
         if isinstance(args, str) and args and given_lists:
             lists = command_of({key: inputs.get(key) for key in ("entrypoint", "cmd")})
             if lists is not None and lists != decode_args(args):

@@ -7,6 +7,7 @@ from pulumi_runpod.provider.checking import Failure
 from pulumi_runpod.provider.diffing import Changes, changed_roots
 from pulumi_runpod.provider.errors import Cancelled, Code, InitFailed, ProviderError, one_line, said
 from pulumi_runpod.provider.readiness import NotReady, Readiness
+from pulumi_runpod.provider.reading import mark_secrets
 from pulumi_runpod.provider.resources.base import Call, Collection, Difference, Json
 from pulumi_runpod.provider.resources.container import ContainerController
 from pulumi_runpod.provider.resources.endpoint_rules import check_rules, fill_idle_timeout
@@ -54,11 +55,11 @@ class EndpointController(ContainerController):
             return merge(news, unknown_content())
         except ProviderError as error:
             await self.session.engine.warning(call.urn, f"the content of template {template_id} is unknown: {error}")
-            return news
+            return {**news, "template": {"id": template_id}}
         except NetworkError as error:
             reason = one_line(str(error))
             await self.session.engine.warning(call.urn, f"the content of template {template_id} is unknown: {reason}")
-            return news
+            return {**news, "template": {"id": template_id}}
         if content.get("serverless") is False:
             failures.append(Failure("templateId", f"names the template {template_id}, which is for pods"))
         return merge(news, content)
@@ -103,7 +104,7 @@ class EndpointController(ContainerController):
             endpoint_id, outputs = await super().create(call, resolved)
         except BadRequest as error:
             raise _explained(error) from error
-        await self._wait(call, endpoint_id, outputs, inputs, deadline, version=None)
+        await self._wait(call, endpoint_id, outputs, resolved, deadline, version=None)
         return endpoint_id, outputs
 
     async def update(
@@ -123,7 +124,7 @@ class EndpointController(ContainerController):
         if waits:
             expects_release = before is not None and bool(changed_roots(changes) & _RELEASING)
             version = await self._version_after(resource_id, before if expects_release else None)
-            await self._wait(call, resource_id, outputs, news, deadline, version=version)
+            await self._wait(call, resource_id, outputs, resolved, deadline, version=version)
         return outputs
 
     async def _resolved(self, inputs: Properties) -> Properties:
@@ -132,7 +133,8 @@ class EndpointController(ContainerController):
             return inputs
         failures: list[Failure] = []
         content = await self._fetch_template(str(plain(inputs["templateId"])))
-        resolved = fill_idle_timeout(merge(inputs, content))
+        own = {key: value for key, value in inputs.items() if key != "template"}
+        resolved = mark_secrets(ENDPOINT.fields, fill_idle_timeout(merge(own, content)))
         check_rules(resolved, failures)
         if failures:
             raise ProviderError("; ".join(f"{f.path} {f.reason}" for f in failures), Code.INVALID_ARGUMENT)

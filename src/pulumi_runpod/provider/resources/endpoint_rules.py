@@ -50,7 +50,8 @@ def check_rules(inputs: Properties, failures: list[Failure]) -> None:
 
 
 def _check_gpu(gpu: dict[str, Any], fail: Any) -> None:
-    if gpu.get("allowedCudaVersions") and gpu.get("minCudaVersion"):
+    allowed, lowest = gpu.get("allowedCudaVersions"), gpu.get("minCudaVersion")
+    if not has_unknown([allowed, lowest]) and allowed and lowest:
         fail("gpu.minCudaVersion", "excludes gpu.allowedCudaVersions; give one of them")
 
 

@@ -1,0 +1,196 @@
+"""The Python SDK as a program sees it: names on the wire, secrets, templates, functions, types, a light import."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime.stack import wait_for_rpcs
+
+import pulumi_runpod as runpod
+from pulumi_runpod.declarations import FUNCTIONS, RESOURCES
+from pulumi_runpod.provider.codec import SECRET, SIGNATURE_KEY
+
+REGISTERED: list[pulumi.runtime.MockResourceArgs] = []
+
+
+class Mocks(pulumi.runtime.Mocks):
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        REGISTERED.append(args)
+        return f"{args.name}-id", dict(args.inputs)
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> Any:
+        return {"gpus": [{"id": "NVIDIA L4", "name": "L4", "pool": "AMPERE_24", "price": {"serverless": 0.7}}]}
+
+
+@pytest.fixture
+async def registered() -> AsyncIterator[list[pulumi.runtime.MockResourceArgs]]:
+    """Pulumi's mocks. They make an event loop in each worker thread and leave it open; these get closed."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def loop_of_thread() -> None:
+        loops.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(loops[-1])
+
+    REGISTERED.clear()
+    executor = ThreadPoolExecutor(8, initializer=loop_of_thread)
+    asyncio.get_running_loop().set_default_executor(executor)
+    pulumi.runtime.set_mocks(Mocks(), preview=False)
+    yield REGISTERED
+    await wait_for_rpcs()
+    executor.shutdown()
+    for loop in loops:
+        loop.close()
+
+
+async def known(output: pulumi.Output[Any]) -> Any:
+    return await output.future()
+
+
+async def test_names_are_translated_and_env_is_not(registered: list[Any]) -> None:
+    """snake_case becomes camelCase in properties, nested dictionaries and classes; keys of maps stay."""
+    endpoint = runpod.Endpoint(
+        "llm",
+        type="QUEUE",
+        image="i",
+        env={"my_key": "1"},
+        gpu={"pools": ["ADA_24"], "min_cuda_version": "12.8"},
+        workers=runpod.WorkersArgs(min=0, idle_timeout=5),
+        scaling={"type": "QUEUE_DELAY", "queue_delay": 4},
+        data_center_ids=["EU-RO-1"],
+        ready_probe={"openai_route": "/v1/models"},
+    )
+    workers = await known(endpoint.workers)
+    assert registered[0].typ == "runpod:index:Endpoint"
+    assert registered[0].inputs == {
+        "type": "QUEUE",
+        "image": "i",
+        "env": {"my_key": "1"},
+        "gpu": {"pools": ["ADA_24"], "minCudaVersion": "12.8"},
+        "workers": {"min": 0, "idleTimeout": 5},
+        "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
+        "dataCenterIds": ["EU-RO-1"],
+        "readyProbe": {"openai_route": "/v1/models"},
+    }
+    assert (workers.idle_timeout, workers["idle_timeout"]) == (5, 5)
+    assert await known(endpoint.id) == "llm-id"
+
+
+@pytest.mark.parametrize("by", ["template", "template_id"])
+async def test_a_template_s_content_travels(registered: list[Any], by: str) -> None:
+    """As the resource or as its id: the endpoint gets the outputs, never a bare id."""
+    template = runpod.Template("t", image="i", env={"A": "1"}, start_ssh=False)
+    given: dict[str, Any] = {"template": template} if by == "template" else {"template_id": template.id}
+    endpoint = runpod.Endpoint("e", type="QUEUE", scaling={"type": "REQUEST_COUNT", "request_count": 1}, **given)
+    await known(endpoint.urn)
+    inputs = next(args.inputs for args in registered if args.name == "e")
+    assert "templateId" not in inputs
+    assert inputs["template"]["id"] == "t-id"
+    assert inputs["template"]["image"] == "i"
+    assert inputs["template"]["env"] == {"A": "1"}
+
+
+async def test_another_id_is_just_an_id(registered: list[Any]) -> None:
+    """Text, and outputs that are not a Template's own id."""
+    endpoint = runpod.Endpoint("e", type="QUEUE", template_id="tpl", scaling={"type": "REQUEST_COUNT"})  # type: ignore[typeddict-item,unused-ignore]
+    await known(endpoint.urn)
+    assert registered[0].inputs["templateId"] == "tpl"
+    assert "template" not in registered[0].inputs
+
+
+async def test_a_password_is_secret_even_if_given_in_clear(registered: list[Any]) -> None:
+    """The class marks it."""
+    credential = runpod.RegistryCredential("r", username="u", password="p")
+    assert await credential.password.is_secret()
+
+
+async def test_functions_answer_with_types(registered: list[Any]) -> None:
+    """Nested results have Python names."""
+    gpus = await known(runpod.get_gpus_output(count=1))
+    assert gpus.gpus[0].price.serverless == 0.7
+    assert runpod.get_gpus().gpus[0].pool == "AMPERE_24"
+
+
+async def test_a_resource_can_be_looked_up(registered: list[Any]) -> None:
+    """`get` reads by id and registers nothing."""
+    volume = runpod.NetworkVolume.get("v", "vol1")
+    await known(volume.urn)
+    assert registered[0].resource_id == "vol1"
+    assert isinstance(volume, runpod.NetworkVolume)
+
+
+async def test_an_explicit_provider_hides_its_key(registered: list[Any]) -> None:
+    """api_key is a secret input."""
+    provider = runpod.Provider("p", api_key="rpa_x", api_url="http://127.0.0.1:1")
+    await known(provider.urn)
+    assert registered[0].inputs["apiUrl"] == "http://127.0.0.1:1"
+    assert registered[0].inputs["apiKey"] == {SIGNATURE_KEY: SECRET, "value": "rpa_x"}
+
+
+def test_the_public_names_are_these() -> None:
+    """One class per declaration, one pair per function; what is not here may change any day."""
+    expected = {resource.name for resource in RESOURCES} | {"Provider", "outputs"}
+    expected |= {name for function in FUNCTIONS for name in (function.name, f"{function.name}_output")}
+    nested = {name for name in runpod.__all__ if name.endswith(("Args", "ArgsDict"))}
+    assert set(runpod.__all__) == expected | nested
+    assert all(hasattr(runpod, name) for name in runpod.__all__)
+
+
+def test_the_import_is_light() -> None:
+    """The SDK half loads pulumi and nothing of the provider or of other rooms."""
+    code = (
+        "import sys, pulumi; before = set(sys.modules); import pulumi_runpod;"
+        "print('\\n'.join(m for m in set(sys.modules) - before if not m.startswith('pulumi_runpod._')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"pulumi_runpod"}
+
+
+GOOD = """
+import pulumi
+import pulumi_runpod as runpod
+
+volume = runpod.NetworkVolume("v", size=20, data_center="EU-RO-1")
+template = runpod.Template("t", image="i", env={"A": pulumi.Output.secret("x")})
+endpoint = runpod.Endpoint(
+    "e",
+    type="QUEUE",
+    template=template,
+    gpu={"pools": ["ADA_24"]},
+    workers=runpod.WorkersArgs(max=1),
+    scaling={"type": "QUEUE_DELAY", "queue_delay": 4},
+    network_volumes=[volume.id],
+)
+url: pulumi.Output[str] = endpoint.openai_base_url
+"""
+BAD = {
+    'runpod.NetworkVolume("v", size=20)': "data_center",
+    'runpod.NetworkVolume("v", size="20", data_center="d")': "size",
+    'runpod.Template("t", image="i", imge="x")': "imge",
+    'runpod.Endpoint("e", type="QUEUE", scaling={"type": "QUEUE_DELAY", "queueDelay": 4})': "scaling",
+    "runpod.WorkersArgs(idleTimeout=4)": "idleTimeout",
+}
+
+
+@pytest.mark.slow
+def test_a_type_checker_accepts_the_right_and_rejects_the_wrong(tmp_path: Path) -> None:
+    """mypy --strict over a user's program."""
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "bad.py").write_text("import pulumi_runpod as runpod\n" + "\n".join(BAD))
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "--config-file", ""]
+    env = {"MYPYPATH": str(root / "src"), "PATH": ""}
+
+    def check(name: str) -> str:
+        run = subprocess.run([*command, str(tmp_path / name)], capture_output=True, text=True, env=env, cwd=tmp_path)
+        return run.stdout
+
+    assert "Success" in check("good.py")
+    errors = check("bad.py").splitlines()
+    for line, word in enumerate(BAD.values(), start=2):
+        assert any(f"bad.py:{line}:" in error and word in error for error in errors), (line, word, errors)
