@@ -9,7 +9,7 @@ In this project they are imported as `components`; the wheel ships them as `vllm
 pulumi, `pulumi_runpod` and the leaf `vllm_options`; never the settings of this deployment.
 """
 
-from ._arguments import DEFAULT_WORKER_IMAGE, Scaling, VllmEndpointArgs
+from ._arguments import DEFAULT_MODEL, DEFAULT_WORKER_IMAGE, Scaling, VllmEndpointArgs
 from ._endpoint import VllmEndpoint
 from ._endpoint_plan import (
     EndpointPlan,
@@ -20,13 +20,15 @@ from ._endpoint_plan import (
     WorkersPlan,
     plan_vllm_endpoint,
 )
-from ._environment import OWN_VARIABLES, worker_environment
+from ._environment import MODEL_VARIABLES, OWN_VARIABLES, worker_environment
 from ._errors import ComponentError, InvalidArguments
 from ._volume import ModelVolume
 from ._volume_plan import ModelVolumeArgs, VolumePlan, plan_model_volume
 
 __all__ = [
+    "DEFAULT_MODEL",
     "DEFAULT_WORKER_IMAGE",
+    "MODEL_VARIABLES",
     "OWN_VARIABLES",
     "ComponentError",
     "EndpointPlan",

@@ -47,7 +47,8 @@ class VllmEndpointArgs:
     weights: Literal["baked", "download"] = "download"
     """Whether the image holds the weights, or downloads them at every start."""
     template: "runpod.Template | None" = None
-    """A ready-made template instead of one of our own; then nothing that belongs to the container may be given."""
+    """A ready-made template instead of one of our own. It brings image, model, disk and registry credential, so none
+    of these may be given beside it; how vLLM runs may."""
 
     max_model_len: int | None = None
     max_num_seqs: int | None = None

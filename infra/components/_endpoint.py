@@ -47,6 +47,7 @@ class VllmEndpoint(pulumi.ComponentResource):
             name=name,
             type="QUEUE",
             template=self.template,
+            env=dict(plan.env) or None,
             gpu=runpod.GpuArgs(
                 pools=list(plan.gpu.pools),
                 # Empty lists are left out: RunPod reads both alike, and a preview without them is shorter.
@@ -74,7 +75,7 @@ class VllmEndpoint(pulumi.ComponentResource):
             name,
             name=name,
             image=plan.image,
-            env=dict(plan.env),
+            env=dict(plan.env) or None,
             disk=plan.disk,
             registry=plan.registry,
             serverless=True,

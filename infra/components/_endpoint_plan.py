@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pulumi
 
 from ._arguments import DEFAULT_MODEL, DEFAULT_WORKER_IMAGE, VllmEndpointArgs
-from ._environment import environment_mistakes, worker_environment
+from ._environment import MODEL_VARIABLES, environment_mistakes, worker_environment
 from ._errors import InvalidArguments
 
 _DEFAULT_IDLE_TIMEOUT_S = 60
@@ -16,10 +16,9 @@ _DOWNLOAD_DISK_GB, _BAKED_DISK_GB = 150, 20
 # More pools are accepted by the API and leave workers initializing for ever (runpod-api-live.md §3, "Workers").
 _MOST_POOLS = 3
 
-_CONTAINER_ARGUMENTS = (
-    "model", "revision", "served_model_name", "image", "max_model_len", "max_num_seqs", "quantization", "dtype",
-    "gpu_memory_utilization", "trust_remote_code", "max_concurrency", "env", "hf_token", "init_timeout_s",
-    "container_disk_gb", "registry",
+_TEMPLATE_ARGUMENTS = (
+    "model", "revision", "served_model_name", "image", "weights", "trust_remote_code", "hf_token", "container_disk_gb",
+    "registry",
 )  # fmt: skip
 
 
@@ -66,6 +65,7 @@ class ScalingPlan:
 class EndpointPlan:
     """Arguments of the `runpod.Endpoint`, beside the template."""
 
+    env: Mapping[str, pulumi.Input[str]]
     gpu: GpuPlan
     workers: WorkersPlan
     scaling: ScalingPlan
@@ -99,6 +99,7 @@ def plan_vllm_endpoint(args: VllmEndpointArgs) -> VllmEndpointPlan:
     return VllmEndpointPlan(
         template=None if args.template is not None else _template(args),
         endpoint=EndpointPlan(
+            env={name: value for name, value in worker_environment(args).items() if name not in MODEL_VARIABLES},
             gpu=GpuPlan(
                 tuple(args.gpu_pools),
                 tuple(args.excluded_gpu_types),
@@ -124,7 +125,7 @@ def _template(args: VllmEndpointArgs) -> TemplatePlan:
         args = replace(args, model=DEFAULT_MODEL)
     return TemplatePlan(
         image=DEFAULT_WORKER_IMAGE if args.image is None else args.image,
-        env=worker_environment(args),
+        env={name: value for name, value in worker_environment(args).items() if name in MODEL_VARIABLES},
         disk=args.container_disk_gb or (_DOWNLOAD_DISK_GB if download else _BAKED_DISK_GB),
         registry=args.registry,
     )
@@ -147,9 +148,9 @@ def _container_mistakes(args: VllmEndpointArgs) -> list[tuple[str, str]]:
     mistakes = []
     defaults = VllmEndpointArgs()
     if args.template is not None:
-        both = [name for name in _CONTAINER_ARGUMENTS if getattr(args, name) != getattr(defaults, name)]
-        return [(name, "excludes template: a ready-made template brings its own container") for name in both]
-    if args.weights == "baked":
+        both = [name for name in _TEMPLATE_ARGUMENTS if getattr(args, name) != getattr(defaults, name)]
+        mistakes += [(name, "excludes template: a ready-made template brings its own") for name in both]
+    elif args.weights == "baked":
         if args.image is None:
             mistakes.append(("image", 'weights="baked" needs the image that holds them'))
         if args.revision is not None:

@@ -25,6 +25,11 @@ OWN_VARIABLES: Mapping[str, str] = {
     "HF_TOKEN": "hf_token",
 }
 """Variable -> the argument that sets it."""
+MODEL_VARIABLES = frozenset(
+    {"MODEL_NAME", "MODEL_REVISION", "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "TRUST_REMOTE_CODE", "HF_TOKEN"}
+)
+"""What model it is: these belong to the template. How it runs belongs to the endpoint, so that a change of
+`max_model_len` is one update and not two."""
 
 _PLATFORM_PREFIXES = ("RUNPOD_WEBHOOK_", "RUNPOD_AI_API_KEY", "RUNPOD_POD_", "RUNPOD_ENDPOINT_ID", "RUNPOD_PING_")
 # A download of a large model outlasts RunPod's limit of 7 minutes; RunPod's own worker gives itself 1200 s
@@ -35,7 +40,7 @@ _DOWNLOAD_INIT_TIMEOUT_S = 1200
 def worker_environment(args: VllmEndpointArgs) -> dict[str, pulumi.Input[str]]:
     """Every variable that the arguments set, then `env`. Mistakes are found by `environment_mistakes`."""
     download = args.weights == "download"
-    init_timeout = args.init_timeout_s or (_DOWNLOAD_INIT_TIMEOUT_S if download else None)
+    init_timeout = args.init_timeout_s or (_DOWNLOAD_INIT_TIMEOUT_S if download and args.template is None else None)
     given: dict[str, object] = {
         # A baked image knows the folder that its model lies in; naming the Hub id would send it there.
         "MODEL_NAME": args.model if download else None,

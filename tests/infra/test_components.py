@@ -41,13 +41,15 @@ async def test_a_ready_made_template_is_taken() -> None:
 
     def program() -> None:
         template = runpod.Template("mine", image="a/b:v1")
-        VllmEndpoint("chat", VllmEndpointArgs(template=template))
-        with pytest.raises(InvalidArguments, match="max_model_len: excludes template"):
-            VllmEndpoint("other", VllmEndpointArgs(template=template, max_model_len=1))
+        VllmEndpoint("chat", VllmEndpointArgs(template=template, max_model_len=2048))
+        with pytest.raises(InvalidArguments, match="model: excludes template"):
+            VllmEndpoint("other", VllmEndpointArgs(template=template, model="org/model"))
 
     cloud = await run_mocked(program, preview=False)
     assert cloud.kinds().count("runpod:index:Template") == 1
-    assert cloud.only("runpod:index:Endpoint")["template"]["image"] == "a/b:v1"
+    endpoint = cloud.only("runpod:index:Endpoint")
+    assert endpoint["template"]["image"] == "a/b:v1"
+    assert endpoint["env"] == {"MAX_MODEL_LEN": "2048"}
 
 
 async def test_nothing_is_registered_for_a_mistake() -> None:

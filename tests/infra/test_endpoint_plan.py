@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import (
+    DEFAULT_MODEL,
     DEFAULT_WORKER_IMAGE,
     OWN_VARIABLES,
     GpuPlan,
@@ -36,10 +37,8 @@ def test_a_name_alone_is_useful() -> None:
     plan = plan_vllm_endpoint(VllmEndpointArgs())
     assert plan.template is not None
     assert plan.template.image == DEFAULT_WORKER_IMAGE
-    assert plan.template.env == {
-        "MODEL_NAME": "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "RUNPOD_INIT_TIMEOUT": "1200",
-    }
+    assert plan.template.env == {"MODEL_NAME": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+    assert plan.endpoint.env == {"RUNPOD_INIT_TIMEOUT": "1200"}
     assert plan.template.disk == 150
     assert plan.endpoint.gpu == GpuPlan(("ADA_24",), (), 1, (), None)
     assert plan.endpoint.workers == WorkersPlan(0, 1, 60)
@@ -51,7 +50,8 @@ def test_a_baked_image_decides_its_model_itself() -> None:
     """Naming the Hub id would make the worker download what it has."""
     plan = plan_vllm_endpoint(replace(BAKED, model="org/model", served_model_name="chat", max_model_len=2048))
     assert plan.template is not None
-    assert plan.template.env == {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "chat", "MAX_MODEL_LEN": "2048"}
+    assert plan.template.env == {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "chat"}
+    assert plan.endpoint.env == {"MAX_MODEL_LEN": "2048"}
     assert plan.template.disk == 20
 
 
@@ -95,6 +95,13 @@ async def test_the_token_is_a_secret() -> None:
     assert isinstance(token, pulumi.Output)
     assert await token.is_secret()
     assert "hf_abcdefgh" not in repr(VllmEndpointArgs(hf_token="hf_abcdefgh"))
+
+
+def test_how_it_runs_is_not_in_the_template() -> None:
+    """So a change of the context length is one update, of the endpoint, and the template stays as it is."""
+    before, after = (plan_vllm_endpoint(replace(BAKED, max_model_len=length)) for length in (2048, 4096))
+    assert before.template == after.template
+    assert before.endpoint != after.endpoint
 
 
 def test_scaling_by_requests_has_no_idle_timeout() -> None:
@@ -171,7 +178,7 @@ async def test_what_is_known_later_is_passed_on_unread() -> None:
     assert plan.template is not None
     assert plan.template.image is later
     assert plan.template.registry is later
-    assert plan.template.env["A"] is later
+    assert plan.endpoint.env["A"] is later
     assert plan.endpoint.network_volumes == (later,)
 
 
@@ -205,5 +212,6 @@ def test_a_plan_is_one_that_runpod_takes(args: VllmEndpointArgs) -> None:
     assert (plan.endpoint.workers.idle_timeout is None) == (plan.endpoint.scaling.type == "REQUEST_COUNT")
     assert (plan.endpoint.scaling.queue_delay is None) != (plan.endpoint.scaling.request_count is None)
     assert 5000 <= plan.endpoint.timeout_ms <= 604_800_000
-    assert all(isinstance(name, str) and name for name in plan.template.env)
+    assert not set(plan.template.env) & set(plan.endpoint.env)
+    assert {**plan.template.env, **plan.endpoint.env} == worker_environment(replace(args, model=DEFAULT_MODEL))
     assert plan_vllm_endpoint(args) == plan

@@ -36,7 +36,8 @@ async def test_local_is_the_baked_image_on_this_machine(tmp_path: Path) -> None:
     cloud, outputs = await run(tmp_path, stack_file("local"), stack="local")
     template = cloud.only("runpod:index:Template")
     assert template["image"] == f"oci:.local/images/smollm2-135m-instruct:latest@{DIGEST}"
-    assert template["env"] == {"MAX_MODEL_LEN": "2048", "MAX_NUM_SEQS": "4"}
+    assert "env" not in template
+    assert cloud.only("runpod:index:Endpoint")["env"] == {"MAX_MODEL_LEN": "2048", "MAX_NUM_SEQS": "4"}
     assert cloud.only("runpod:index:Endpoint")["workers"] == {"min": 1, "max": 1, "idleTimeout": 60}
     assert outputs == {
         "endpointId": "id-vllm-runpod-local",
@@ -52,8 +53,8 @@ async def test_local_is_the_baked_image_on_this_machine(tmp_path: Path) -> None:
 async def test_dev_downloads_and_scales_to_zero(tmp_path: Path) -> None:
     """RunPod's worker image gets the model's name; nothing is spent while nobody asks."""
     cloud, outputs = await run(tmp_path, stack_file("dev"))
-    env = cloud.only("runpod:index:Template")["env"]
-    assert env == {"MODEL_NAME": "Qwen/Qwen3-4B", "MAX_MODEL_LEN": "8192", "RUNPOD_INIT_TIMEOUT": "1200"}
+    assert cloud.only("runpod:index:Template")["env"] == {"MODEL_NAME": "Qwen/Qwen3-4B"}
+    assert cloud.only("runpod:index:Endpoint")["env"] == {"MAX_MODEL_LEN": "8192", "RUNPOD_INIT_TIMEOUT": "1200"}
     endpoint = cloud.only("runpod:index:Endpoint")
     assert endpoint["gpu"]["pools"] == ["ADA_24", "AMPERE_24"]
     assert endpoint["gpu"]["excludedTypes"] == ["NVIDIA RTX A5000", "NVIDIA GeForce RTX 3090"]
