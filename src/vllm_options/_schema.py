@@ -66,6 +66,9 @@ class Option:
             return (self.flag,) if parse_bool(name, text) else (f"--no-{self.flag.removeprefix('--')}",)
         if self.kind == "flag":
             return (self.flag,) if parse_bool(name, text) else ()
+        if self.flag == "--config":
+            # vLLM looks for this one, and only this one, as a word of its own.
+            return (self.flag, text)
         if self.many is None:
             return (f"{self.flag}={self._value(name, text)}",)
         values = [self._value(name, item) for item in _items(name, text)]

@@ -3,7 +3,9 @@
 import os
 import sys
 
-from vllm_worker import run
-
 if __name__ == "__main__":
+    try:
+        from vllm_worker import run
+    except ImportError as error:
+        sys.exit(f"vllm_worker cannot be imported: {error}; are its code and its dependencies on PYTHONPATH?")
     sys.exit(run(os.environ))

@@ -68,7 +68,9 @@ async def warm_up(session: aiohttp.ClientSession, engine: Engine, address: Addre
     )
     failure = ApiError(404, "no route for a warm-up request")
     for route, body in attempts:
-        status, answer = await _post(session, engine, f"{address.base_url}{route}", {"model": model, **body})
+        status, answer = await _post(
+            session, engine, f"{address.base_url}{route}", {**({"model": model} if model else {}), **body}
+        )
         if status == 200:
             return route
         failure = ApiError.from_body(status, answer)

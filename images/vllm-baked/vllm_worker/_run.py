@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def run(environ: Mapping[str, str]) -> int:
         _work(plan, machine, stop, age_s)
     except EngineError as error:
         event("end", str(error), code=EXIT_ENGINE)
+        return EXIT_ENGINE
+    except Exception as error:  # noqa: BLE001 - the outermost edge
+        text = f"{type(error).__name__}: {error}; this is a bug, please report it"
+        event("end", text, code=EXIT_ENGINE, traceback=traceback.format_exc())
         return EXIT_ENGINE
     event("end", "ended as asked", code=EXIT_OK)
     return EXIT_OK
@@ -132,8 +137,10 @@ def _runpod_start() -> Callable[[dict[str, Any]], None]:
     # At its default level, DEBUG, the SDK logs every prompt and every answer.
     if "RUNPOD_DEBUG_LEVEL" not in os.environ:
         os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
-    import runpod
-
+    try:
+        import runpod
+    except ImportError as error:
+        raise EngineError(f"RunPod's SDK cannot be imported ({error}); is its folder on PYTHONPATH?") from error
     start: Callable[[dict[str, Any]], None] = runpod.serverless.start
     return start
 

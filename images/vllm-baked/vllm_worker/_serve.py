@@ -81,6 +81,8 @@ class Supervisor:
 
     async def _bury(self) -> None:
         returncode = self._engine.returncode
+        # What its other processes hold open would keep its last words back.
+        await asyncio.to_thread(self._engine.stop, 0)
         self.died = (
             f"vLLM ended with {describe(returncode if returncode is not None else 0)} and {self._handler.active} jobs "
             f"in hand; its last errors: {self._engine.last_errors()}"
