@@ -71,7 +71,7 @@ def test_the_child_sees_no_secret_of_the_platform_and_no_pythonpath() -> None:
     launch = launch_for(read, GPU, LISTEN)
     assert set(launch.environment) == {
         "HF_TOKEN", "CUDA_VISIBLE_DEVICES", "VLLM_LOGGING_LEVEL", "HF_HUB_CACHE", "PATH", "HOME", "PYTHONUNBUFFERED",
-        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "VLLM_NO_USAGE_STATS",
     }  # fmt: skip
     assert launch.environment["HF_HUB_CACHE"] == "/runpod-volume/huggingface-cache/hub"
     assert not any("hf_" in word for word in launch.command)

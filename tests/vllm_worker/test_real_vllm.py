@@ -1,10 +1,13 @@
 """Real vLLM with a real model, on the CPU, behind the worker."""
 
+import asyncio
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.vllm_worker.support import ROOT, JobApi, Worker
@@ -20,6 +23,18 @@ pytestmark = [
     pytest.mark.skipif(not DEPS.exists(), reason="no worker dependencies in .local/worker-deps"),
     pytest.mark.skipif(not (MODEL / "config.json").exists(), reason="no model in .local/models"),
 ]
+
+
+async def running(worker: Worker) -> float:
+    """How many requests vLLM's engine is working on, by its own metrics."""
+    found = re.search(r"--uds=(\S+)", worker.events("command")[0]["message"])
+    assert found is not None
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=found[1])) as session,
+        session.get("http://vllm.internal/metrics") as response,
+    ):
+        lines = (await response.text()).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running{"))
 
 
 async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: Path) -> None:
@@ -67,7 +82,11 @@ async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: 
         endless = {"prompt": "Once", "sampling_params": {"max_tokens": 1900, "ignore_eos": True}, "stream": True}
         job = await platform.submit(endless)
         await platform.first_piece(job)
+        assert await running(worker) == 1
         await platform.cancel(job)
+        async with asyncio.timeout(1):
+            while await running(worker):
+                await asyncio.sleep(0.02)
         assert (await platform.result(await platform.submit(chat), 60))["output"]
         assert job not in platform.done
 

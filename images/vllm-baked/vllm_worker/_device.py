@@ -65,6 +65,8 @@ def launch_for(plan: Plan, machine: Machine, listen: tuple[str, ...]) -> Launch:
     environment["PYTHONUNBUFFERED"] = "1"
     # The proxy's pooled connections must not be closed by vLLM first (its default is 5 seconds).
     environment.setdefault("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "120")
+    # vLLM tells its makers what it runs unless it is asked not to.
+    environment.setdefault("VLLM_NO_USAGE_STATS", "1")
     arguments = [*listen]
     if "DISABLE_UVICORN_ACCESS_LOG" not in plan.given:
         arguments.append("--disable-uvicorn-access-log")
