@@ -121,10 +121,10 @@ async def _delete(deployment: DeploymentBase, step: Step) -> None:
     if step.op == DELETE and old.protect:
         raise Protected(old.urn)
     with_another = bool(old.deleted_with) and bool(step.other_deletions.get(old.deleted_with))
-    if not (deployment.preview or old.external or old.retain_on_delete or with_another or not old.custom):
-        if not old.is_provider:
-            provider = await deployment.provider_for_old(old)
-            await provider.delete(old.urn, old.id, old.inputs, old.outputs, old.custom_timeouts.get("delete", 0.0))
+    not_called = deployment.preview or not old.custom or old.is_provider or old.external or old.retain_on_delete
+    if not (not_called or with_another):
+        provider = await deployment.provider_for_old(old)
+        await provider.delete(old.urn, old.id, old.inputs, old.outputs, old.custom_timeouts.get("delete", 0.0))
     if step.pending_replacement:
         old.pending_replacement = True
 
@@ -183,7 +183,9 @@ async def _refresh(deployment: DeploymentBase, step: Step) -> None:
         step.refresh_diff = DiffResult(changes=not equal(old.outputs, new.outputs))
         return
     # Backwards: "what would bring the found state to what was asked for", then turned around for showing.
-    found = await deployment.diff_resource(provider, new.urn, new.id, new.inputs, new.outputs, old.inputs, old.ignore_changes)
+    found = await deployment.diff_resource(
+        provider, new.urn, new.id, new.inputs, new.outputs, old.inputs, old.ignore_changes
+    )
     step.refresh_diff = found.inverted()
 
 

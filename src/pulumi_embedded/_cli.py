@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from redaction import RedactingFilter, redact
 
 from pulumi_embedded._errors import EngineError, UsageError
 from pulumi_embedded._flags import operation_flags, stack_option, truth
+from redaction import RedactingFilter, redact
 
 
 class Globals:
@@ -19,8 +19,12 @@ class Globals:
 
     def __init__(self, cwd: str, colour: str, non_interactive: bool) -> None:
         self.cwd = Path(cwd)
-        self.interactive = not non_interactive and sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
-        self.colour = colour == "always" or (colour == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+        self.interactive = (
+            not non_interactive and sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
+        )
+        self.colour = colour == "always" or (
+            colour == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        )
 
     def stack(self, name: str | None) -> Any:
         """The stack that is meant."""
@@ -49,7 +53,7 @@ class Globals:
 @click.option("--logflow", is_flag=True, hidden=True)
 @click.option("-v", "--verbose", type=int, default=0, help="The CLI's log level; above 3 everything.")
 @click.pass_context
-def cli(context: click.Context, cwd: str, colour: str, non_interactive: bool, logtostderr: bool, **_: Any) -> None:
+def cli(context: click.Context, /, cwd: str, colour: str, non_interactive: bool, logtostderr: bool, **_: Any) -> None:
     """Run a Pulumi program without the pulumi CLI; the state is the CLI's own."""
     context.obj = Globals(cwd, colour, non_interactive)
     if logtostderr:
@@ -78,7 +82,7 @@ def _operate(globals_: Globals, kind: str, stack_name: str | None, flags: dict[s
 @cli.command()
 @operation_flags
 @click.pass_obj
-def preview(globals_: Globals, stack_name: str | None, **flags: Any) -> None:
+def preview(globals_: Globals, /, stack_name: str | None, **flags: Any) -> None:
     """Show what `up` would do. Writes nothing."""
     _operate(globals_, "preview", stack_name, flags)
 
@@ -88,7 +92,7 @@ def preview(globals_: Globals, stack_name: str | None, **flags: Any) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-f", "--skip-preview", is_flag=True, help="Do not preview first.")
 @click.pass_obj
-def up(globals_: Globals, stack_name: str | None, **flags: Any) -> None:
+def up(globals_: Globals, /, stack_name: str | None, **flags: Any) -> None:
     """Make the cloud what the program says."""
     _operate(globals_, "up", stack_name, flags)
 
@@ -100,7 +104,7 @@ def up(globals_: Globals, stack_name: str | None, **flags: Any) -> None:
 @click.option("--preview-only", is_flag=True, help="Only show what a refresh would find.")
 @click.option("--clear-pending-creates", is_flag=True, help="Forget creations whose end was never known.")
 @click.pass_obj
-def refresh(globals_: Globals, stack_name: str | None, **flags: Any) -> None:
+def refresh(globals_: Globals, /, stack_name: str | None, **flags: Any) -> None:
     """Take over into the state what the cloud really has."""
     _operate(globals_, "refresh", stack_name, flags)
 
@@ -112,7 +116,7 @@ def refresh(globals_: Globals, stack_name: str | None, **flags: Any) -> None:
 @click.option("--preview-only", is_flag=True, help="Only show what would be destroyed.")
 @click.option("--remove", is_flag=True, help="Remove the stack afterwards.")
 @click.pass_obj
-def destroy(globals_: Globals, stack_name: str | None, remove: bool, **flags: Any) -> None:
+def destroy(globals_: Globals, /, stack_name: str | None, remove: bool, **flags: Any) -> None:
     """Delete everything the stack has."""
     preview_only = flags["preview_only"]
     _operate(globals_, "destroy", stack_name, flags)
@@ -125,7 +129,7 @@ def destroy(globals_: Globals, stack_name: str | None, remove: bool, **flags: An
 @click.argument("argument_stack", required=False)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def cancel(globals_: Globals, stack_name: str | None, argument_stack: str | None, yes: bool) -> None:
+def cancel(globals_: Globals, /, stack_name: str | None, argument_stack: str | None, yes: bool) -> None:
     """Remove the stack's locks. Only when you are sure that nobody works on it."""
     stack = globals_.stack(argument_stack or stack_name)
     if not yes:
@@ -170,5 +174,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except Exception as bug:  # noqa: BLE001 - the outermost edge
         logging.getLogger("pulumi_embedded").debug("%s", traceback.format_exc())
-        click.echo(f"error: a bug in pulumi_embedded, please report it: {redact(repr(bug))} (--logtostderr shows where)", err=True)
+        click.echo(
+            f"error: a bug in pulumi_embedded, please report it: {redact(repr(bug))} (--logtostderr shows where)",
+            err=True,
+        )
         return 255

@@ -8,6 +8,7 @@ import click
 
 from pulumi_embedded._errors import NotSupported, UsageError
 from pulumi_embedded._flags import stack_option
+from pulumi_embedded._statejson import NoSecrets
 
 
 def _list(globals_: Any, stack_name: str | None, as_json: bool, show_secrets: bool) -> None:
@@ -70,20 +71,12 @@ def get(globals_: Any, stack_name: str | None, key: str, path: bool, as_json: bo
     if path:
         raise NotSupported("config get --path")
     target = _target(globals_, stack_name)
-    value = target.config.get(key, target.crypter() if target.config.has_secrets else _Nothing())
+    value = target.config.get(key, target.crypter() if target.config.has_secrets else NoSecrets())
     if as_json:
         name = target.config.qualify(key)
         click.echo(json.dumps({"name": name, "value": value.text, "secret": value.secret}, indent=2))
     else:
         click.echo(value.text)
-
-
-class _Nothing:
-    def encrypt(self, plaintext: str) -> str:
-        raise UsageError("nothing to encrypt with")
-
-    def decrypt(self, ciphertext: str) -> str:
-        raise UsageError("nothing to decrypt with")
 
 
 @config.command("set", context_settings={"ignore_unknown_options": False})
@@ -94,7 +87,9 @@ class _Nothing:
 @click.option("--plaintext", is_flag=True, help="Store it as it is.")
 @click.option("--path", is_flag=True, hidden=True)
 @click.pass_obj
-def set_(globals_: Any, stack_name: str | None, key: str, value: str | None, secret: bool, plaintext: bool, path: bool) -> None:
+def set_(
+    globals_: Any, stack_name: str | None, key: str, value: str | None, secret: bool, plaintext: bool, path: bool
+) -> None:
     """Set a value; without one it is read from standard input."""
     if secret and plaintext:
         raise UsageError("only one of --secret and --plaintext may be given")

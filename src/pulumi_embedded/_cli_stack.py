@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import click
-from redaction import REDACTED
 
 from pulumi_embedded._errors import EngineError, NotSupported, UsageError
 from pulumi_embedded._flags import stack_option
+from redaction import REDACTED
 
 
 @click.group()
@@ -27,7 +27,7 @@ def ls(globals_: Any, as_json: bool, everything: bool) -> None:
     if everything:
         raise NotSupported("stack ls --all")
     backend = open_backend(load_project(globals_.cwd))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in backend.stacks():
         latest = backend.read(name)["checkpoint"].get("latest") or {}
         resources = latest.get("resources") or []
@@ -46,10 +46,10 @@ def ls(globals_: Any, as_json: bool, everything: bool) -> None:
 @stack.command("init")
 @stack_option
 @click.argument("name", required=False)
-@click.option("--no-select", is_flag=True, hidden=True)
+@click.option("--no-select", is_flag=True, hidden=True, expose_value=False)
 @click.option("--secrets-provider", default="passphrase")
 @click.pass_obj
-def init(globals_: Any, stack_name: str | None, name: str | None, no_select: bool, secrets_provider: str) -> None:
+def init(globals_: Any, stack_name: str | None, name: str | None, secrets_provider: str) -> None:
     """Make an empty stack."""
     if secrets_provider not in ("default", "passphrase"):
         raise NotSupported(f"the secrets provider `{secrets_provider}`")
@@ -88,7 +88,9 @@ def rm(globals_: Any, stack_name: str | None, name: str | None, yes: bool, force
 @click.option("--show-secrets", is_flag=True)
 @click.option("--shell", is_flag=True, hidden=True)
 @click.pass_obj
-def output(globals_: Any, stack_name: str | None, property_name: str | None, as_json: bool, show_secrets: bool, shell: bool) -> None:
+def output(
+    globals_: Any, stack_name: str | None, property_name: str | None, as_json: bool, show_secrets: bool, shell: bool
+) -> None:
     """Show what the stack exports."""
     from pulumi_embedded._values import Secret, rebuild, without_secrets
     from pulumi_embedded._wire import UNKNOWN_STRING
@@ -105,7 +107,11 @@ def output(globals_: Any, stack_name: str | None, property_name: str | None, as_
         return rebuild(value, lambda item: REDACTED if isinstance(item, Secret) else item)
 
     def text(value: Any) -> str:
-        return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=lambda _: UNKNOWN_STRING)
+        return (
+            value
+            if isinstance(value, str)
+            else json.dumps(value, separators=(",", ":"), default=lambda _: UNKNOWN_STRING)
+        )
 
     if property_name:
         if property_name not in exported:

@@ -33,7 +33,7 @@ class Collector:
         if counted and not step.internal:
             self.counts[op] = self.counts.get(op, 0) + 1
 
-    def outputs_registered(self, step: Step) -> None:
+    def outputs_registered(self, _step: Step, /) -> None:
         return
 
     def diagnostic(self, severity: str, urn: str, message: str, ephemeral: bool = False) -> None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from redaction import redact
-
 from pulumi_embedded._collect import Collector
 from pulumi_embedded._display import Display
 from pulumi_embedded._errors import ExpectedNoChanges, NotSupported, OperationCancelled, OperationFailed, UsageError
@@ -20,6 +18,7 @@ from pulumi_embedded._json_output import EventStream, PreviewDocument
 from pulumi_embedded._operation import Operation, Options, Result
 from pulumi_embedded._show import has_changes, summary_text
 from pulumi_embedded._stack import Stack
+from redaction import redact
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class Session:
             answer = input(question).strip().lower()
         except (EOFError, KeyboardInterrupt):
             answer = ""
-            print(file=self._out)  # noqa: T201
+            print(file=self._out)
         if answer not in ("y", "yes"):
             raise OperationCancelled(f"confirmation declined, not proceeding with the {_DONE_KIND[self._request.kind]}")
 
@@ -128,9 +127,9 @@ class Session:
         config = self._stack.config.masked()
         if self._event_file:
             with Path(self._event_file).open("a", encoding="utf-8") as file:
-                yield EventStream(lambda line: print(line, file=file, flush=True), config, planning)  # noqa: T201
+                yield EventStream(lambda line: print(line, file=file, flush=True), config, planning)
         else:
-            yield EventStream(lambda line: print(line, file=self._out, flush=True), config, planning)  # noqa: T201
+            yield EventStream(lambda line: print(line, file=self._out, flush=True), config, planning)
 
     def _display(self, preview: bool) -> Display:
         request = self._request
@@ -168,7 +167,7 @@ class Session:
             if stream is not None:
                 stream.summary(collector.counts, result.maybe_corrupt)
         if document is not None:
-            print(document.text(collector.counts, result.maybe_corrupt), file=self._out)  # noqa: T201
+            print(document.text(collector.counts, result.maybe_corrupt), file=self._out)
         if display is not None:
             if not request.suppress_outputs and request.kind in ("up", "preview"):
                 display.stack_outputs(_changed_outputs(result, preview, collector))
@@ -188,9 +187,8 @@ class Session:
             True, lambda events, _: self._stack.preview(events, options, run_with_signals)
         )
         self._raise_unless_ok(result, "preview", collector)
-        if self._request.expect_no_changes and has_changes(collector.counts):
-            if last or self._request.kind != "refresh":
-                raise ExpectedNoChanges
+        if self._request.expect_no_changes and last and has_changes(collector.counts):
+            raise ExpectedNoChanges
 
     def _update(self) -> None:
         request = self._request

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redaction import register_secret
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
@@ -20,6 +19,7 @@ from pulumi_embedded._errors import ConfigError, NotSupported
 from pulumi_embedded._files import write_atomically
 from pulumi_embedded._project import Project
 from pulumi_embedded._statejson import Crypter
+from redaction import register_secret
 
 _KEY = re.compile(r"[^:\s]+:[^:\s]+\Z")
 
@@ -108,7 +108,9 @@ class StackConfig:
         full = self.qualify(key)
         entries = self._entries()
         if full not in entries:
-            raise ConfigError(f"configuration key '{key}' not found for stack '{self.file.stem.removeprefix('Pulumi.')}'")
+            raise ConfigError(
+                f"configuration key '{key}' not found for stack '{self.file.stem.removeprefix('Pulumi.')}'"
+            )
         return _open(entries[full], crypter)
 
     def masked(self) -> dict[str, ConfigValue]:

@@ -29,7 +29,9 @@ class DefaultProviders:
     async def get(self, package: str, version: str, url: str, wanted_by: str) -> str | None:
         """The reference of the package's default provider; None when the operation ends before there is one."""
         if "*" in self._denied or package in self._denied:
-            raise EngineError(f"Default provider for '{package}' disabled. '{wanted_by}' must use an explicit provider.")
+            raise EngineError(
+                f"Default provider for '{package}' disabled. '{wanted_by}' must use an explicit provider."
+            )
         key = (package, version, url)
         async with self._lock:
             if key not in self._known:
@@ -57,9 +59,7 @@ class DefaultProviders:
         )
         await self._deployment.register(goal)
         assert goal.done is not None
-        stopping = asyncio.ensure_future(self._deployment.stopping.wait())
-        await asyncio.wait({goal.done, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await self._deployment.first_of(goal.done)
         if not goal.done.done():
             return None
         state = goal.done.result().state

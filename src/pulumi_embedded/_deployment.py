@@ -62,11 +62,19 @@ class RunningDeployment(DeploymentBase):
         """Begin no new step."""
         self.stopping.set()
 
+    async def first_of(self, done: "asyncio.Future[Registered]") -> None:
+        """Wait until it is done, or nothing more will be."""
+        stopping = asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait((done, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+
     # What the program asks for
 
     async def register(self, goal: Goal) -> None:
         """One RegisterResource; `goal.done` is resolved when its steps are done."""
-        await self._handle(lambda: self.generator.register(goal, self._run_import), goal)
+        await self._handle(lambda: self.generator.register(goal, self._run_import))
 
     async def read(self, goal: ReadGoal) -> None:
         """One ReadResource."""
@@ -74,9 +82,9 @@ class RunningDeployment(DeploymentBase):
         async def decide() -> list[Step]:
             return self.generator.read(goal)
 
-        await self._handle(decide, goal)
+        await self._handle(decide)
 
-    async def _handle(self, decide: Callable[[], Awaitable[list[Step]]], goal: Goal | ReadGoal) -> None:
+    async def _handle(self, decide: Callable[[], Awaitable[list[Step]]]) -> None:
         async with self._deciding:
             if self.stopping.is_set():
                 return
@@ -90,7 +98,7 @@ class RunningDeployment(DeploymentBase):
                 self.error("", str(error))
                 self.stop()
                 return
-            except Exception as bug:
+            except Exception as bug:  # noqa: BLE001 - reported as ours
                 _log.exception("a registration failed unexpectedly")
                 self.error("", f"a bug in pulumi_embedded, please report it: {bug!r}")
                 self.stop()
@@ -158,7 +166,7 @@ class RunningDeployment(DeploymentBase):
     async def _run_chain_or_stop(self, steps: Sequence[Step]) -> bool:
         try:
             return await self._run_chain(steps)
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001 - reported as ours
             # Ours: say so, and end the operation rather than leave the program waiting for an answer.
             _log.exception("a step failed unexpectedly")
             self.error(steps[0].urn, f"a bug in pulumi_embedded, please report it: {bug!r}")
@@ -306,4 +314,3 @@ class RunningDeployment(DeploymentBase):
             if state.type == STACK_TYPE:
                 return state.outputs
         return {}
-

@@ -20,7 +20,13 @@ class ConfigDiffer(Protocol):
     """Anything with a provider's diff."""
 
     async def diff(
-        self, urn: str, id_: str, old_inputs: PropertyMap, old_outputs: PropertyMap, news: PropertyMap, ignore: Sequence[str]
+        self,
+        urn: str,
+        id_: str,
+        old_inputs: PropertyMap,
+        old_outputs: PropertyMap,
+        news: PropertyMap,
+        ignore: Sequence[str],
     ) -> DiffResult | None: ...
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from redaction import redact
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -28,6 +27,7 @@ from pulumi_embedded._steps import (
     Step,
 )
 from pulumi_embedded._urn import name_of, type_of
+from redaction import redact
 
 _PARTS_OF_REPLACEMENT = {CREATE_REPLACEMENT, DELETE_REPLACED}
 _WITH_DIFF = {UPDATE, REPLACE}
@@ -118,7 +118,7 @@ class Display:
             return []
         return []
 
-    def outputs_registered(self, step: Step) -> None:
+    def outputs_registered(self, _step: Step, /) -> None:
         return
 
     def diagnostic(self, severity: str, urn: str, message: str, ephemeral: bool = False) -> None:
@@ -136,7 +136,7 @@ class Display:
         if row is not None:
             row.status = redact(message.strip().split("\n", 1)[0])
 
-    def program_output(self, line: str, is_error: bool) -> None:
+    def program_output(self, line: str, _is_error: bool, /) -> None:
         self._diagnostics.setdefault("", []).append(("", line))
 
     def stack_outputs(self, outputs: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """The engine service: where the program and the plugins send their messages."""
 
+# ruff: noqa: ARG002, N802 - the signatures and names are the protocol's
+
 import re
 from typing import Any
 
@@ -23,7 +25,7 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         self.muted = False
         """Set when the program is being ended: what it says then is not its own doing."""
 
-    async def Log(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+    async def Log(self, request: Any, context: Any) -> Any:
         if self.deployment is not None and not self.muted:
             severity = _SEVERITY.get(request.severity, "info")
             if severity == "error":
@@ -31,17 +33,17 @@ class EngineService(engine_pb2_grpc.EngineServicer):
             self.deployment.events.diagnostic(severity, request.urn, request.message, request.ephemeral)
         return Empty()
 
-    async def GetRootResource(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetRootResource(self, request: Any, context: Any) -> Any:
         return engine_pb2.GetRootResourceResponse(urn=self._root)
 
-    async def SetRootResource(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def SetRootResource(self, request: Any, context: Any) -> Any:
         self._root = request.urn
         return engine_pb2.SetRootResourceResponse()
 
-    async def StartDebugging(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def StartDebugging(self, request: Any, context: Any) -> Any:
         return Empty()
 
-    async def RequirePulumiVersion(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RequirePulumiVersion(self, request: Any, context: Any) -> Any:
         wanted = request.pulumi_version_range
         if not version_matches(ENGINE_VERSION, wanted):
             await context.abort(

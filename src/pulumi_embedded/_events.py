@@ -15,16 +15,16 @@ class Events(Protocol):
     def step_ended(self, step: Step, error: str | None) -> None:
         """A step has ended; `error` says why it failed."""
 
-    def outputs_registered(self, step: Step) -> None:
+    def outputs_registered(self, step: Step, /) -> None:
         """A component's outputs are known."""
 
     def diagnostic(self, severity: str, urn: str, message: str, ephemeral: bool = False) -> None:
         """`debug`, `info`, `warning` or `error`; ephemeral ones are a row's status, not a message."""
 
-    def program_output(self, line: str, is_error: bool) -> None:
+    def program_output(self, line: str, is_error: bool, /) -> None:
         """A line the program printed."""
 
-    def stack_outputs(self, outputs: Mapping[str, Any]) -> None:
+    def stack_outputs(self, outputs: Mapping[str, Any], /) -> None:
         """What the stack exports, at the end."""
 
 

@@ -29,7 +29,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def keep_as(path: Path, backup: Path) -> None:
-    """Give a file a second name, replacing what had it. The content is shared: files here are replaced, never edited."""
+    """Give a file a second name, replacing what had it. They share their content: files here are never edited."""
     new = backup.with_name(f".{backup.name}.{os.getpid()}")
     try:
         new.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ def default_parallel() -> int:
     return max(16, 4 * (os.cpu_count() or 1))
 
 
-def _refuse(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+def _refuse(_context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     if value:
         raise NotSupported(f"--{parameter.human_readable_name.replace('_', '-')}")
     return value

@@ -8,28 +8,25 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from redaction import REDACTED, redact
-
 from pulumi_embedded._config import ConfigValue
 from pulumi_embedded._state import ResourceState, resource_to_json
-from pulumi_embedded._statejson import Sealer
+from pulumi_embedded._statejson import NoSecrets, Sealer
 from pulumi_embedded._steps import REFRESH, SAME, Step
 from pulumi_embedded._urn import STACK_TYPE
 from pulumi_embedded._values import Secret, rebuild
 from pulumi_embedded._wire import UNKNOWN_STRING
+from redaction import REDACTED, redact
 
-_REPLACEMENT_PARTS = {"create-replacement", "delete-replaced", "read-replacement", "discard-replaced", "import-replacement"}
+_REPLACEMENT_PARTS = {
+    "create-replacement",
+    "delete-replaced",
+    "read-replacement",
+    "discard-replaced",
+    "import-replacement",
+}
 
 
-class _NoCrypter:
-    def encrypt(self, plaintext: str) -> str:
-        raise AssertionError("secrets are blinded before they get here")
-
-    def decrypt(self, ciphertext: str) -> str:
-        raise AssertionError("nothing is read here")
-
-
-_SEALER = Sealer(_NoCrypter())
+_SEALER = Sealer(NoSecrets())
 
 
 def _blind(value: Any) -> Any:
@@ -104,7 +101,7 @@ class PreviewDocument:
             entry = self._entry(step, step.result_op)
             self._steps = [entry if known["urn"] == step.urn else known for known in self._steps]
 
-    def outputs_registered(self, step: Step) -> None:
+    def outputs_registered(self, _step: Step, /) -> None:
         return
 
     def diagnostic(self, severity: str, urn: str, message: str, ephemeral: bool = False) -> None:
@@ -117,7 +114,7 @@ class PreviewDocument:
     def program_output(self, line: str, is_error: bool) -> None:
         self._diagnostics.append({"message": redact(line), "severity": "info#err" if is_error else "info"})
 
-    def stack_outputs(self, outputs: Mapping[str, Any]) -> None:
+    def stack_outputs(self, _outputs: Mapping[str, Any], /) -> None:
         return
 
     def text(self, counts: Mapping[str, int], maybe_corrupt: bool) -> str:
@@ -184,13 +181,14 @@ class EventStream:
     def program_output(self, line: str, is_error: bool) -> None:
         self.diagnostic("info#err" if is_error else "info", "", line)
 
-    def stack_outputs(self, outputs: Mapping[str, Any]) -> None:
+    def stack_outputs(self, _outputs: Mapping[str, Any], /) -> None:
         return
 
     def summary(self, counts: Mapping[str, int], maybe_corrupt: bool) -> None:
         """The last two events."""
         seconds = int(time.monotonic() - self._started)
         self._emit("summaryEvent", {
-            "maybeCorrupt": maybe_corrupt, "durationSeconds": seconds, "resourceChanges": dict(counts), "PolicyPacks": {},
+            "maybeCorrupt": maybe_corrupt, "durationSeconds": seconds, "resourceChanges": dict(counts),
+            "PolicyPacks": {},
         })  # fmt: skip
         self._emit("cancelEvent", {})

@@ -4,6 +4,8 @@ What the program asks for and this engine does not do is refused by name, as an 
 operation fails or is cancelled nobody is answered any more: the program is ended instead, quietly.
 """
 
+# ruff: noqa: ARG002, N802 - the signatures and names are the protocol's
+
 import asyncio
 import functools
 import logging
@@ -21,7 +23,7 @@ from pulumi_embedded._deployment import RunningDeployment
 from pulumi_embedded._errors import EngineError, NotSupported
 from pulumi_embedded._goal import Alias, Goal, ReadGoal, Registered, parse_duration
 from pulumi_embedded._paths import parse_path
-from pulumi_embedded._provider import DiffUnavailable
+from pulumi_embedded._provider import CheckFailure, DiffUnavailable
 from pulumi_embedded._registry import INTERNAL
 from pulumi_embedded._urn import is_provider_type, is_urn, package_of, split_provider, type_of
 from pulumi_embedded._values import UNKNOWN, PropertyMap, has_unknown
@@ -56,7 +58,7 @@ def _guarded(handler: Handler) -> Handler:
             return await handler(self, request, context)
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001 - reported as ours
             _log.exception("%s failed unexpectedly", handler.__name__)
             self._fail("", EngineError(f"a bug in pulumi_embedded, please report it: {handler.__name__}: {bug!r}"))
             await self._gone(context)
@@ -89,19 +91,15 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
         raise AssertionError("abort returns never")
 
     async def _answer_or_stop(self, done: "asyncio.Future[Registered]") -> Registered | None:
-        stopping = asyncio.ensure_future(self._deployment.stopping.wait())
-        try:
-            await asyncio.wait({done, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
+        await self._deployment.first_of(done)
         return done.result() if done.done() else None
 
     # Talking about ourselves
 
-    async def SupportsFeature(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+    async def SupportsFeature(self, request: Any, context: Any) -> Any:
         return resource_pb2.SupportsFeatureResponse(hasSupport=request.id in _FEATURES)
 
-    async def GetDeploymentInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetDeploymentInfo(self, request: Any, context: Any) -> Any:
         deployment = self._deployment
         return resource_pb2.DeploymentInfo(
             project=deployment.project,
@@ -113,7 +111,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
             supportedFeatures=list(_FEATURES.values()),
         )
 
-    async def SignalAndWaitForShutdown(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def SignalAndWaitForShutdown(self, request: Any, context: Any) -> Any:
         self.finished.set()
         await self.released.wait()
         return Empty()
@@ -121,7 +119,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
     # Resources
 
     @_guarded
-    async def RegisterResource(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RegisterResource(self, request: Any, context: Any) -> Any:
         try:
             goal = await self._goal(request)
         except (EngineError, ValueError) as error:
@@ -171,7 +169,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
         if request.propertyDependencies:
             by_property = {key: list(value.urns) for key, value in request.propertyDependencies.items()}
         else:
-            by_property = {key: dependencies for key in properties}
+            by_property = dict.fromkeys(properties, dependencies)
         for urn in (*dependencies, *(u for urns in by_property.values() for u in urns)):
             if not is_urn(urn):
                 raise EngineError(f"{where}: invalid dependency URN: {urn}")
@@ -244,7 +242,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
             properties[INTERNAL] = {"pluginDownloadURL": request.pluginDownloadURL}
 
     @_guarded
-    async def RegisterResourceOutputs(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RegisterResourceOutputs(self, request: Any, context: Any) -> Any:
         try:
             outputs = decode(request.outputs, request.urn)
         except EngineError as error:
@@ -256,7 +254,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
         return Empty()
 
     @_guarded
-    async def ReadResource(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ReadResource(self, request: Any, context: Any) -> Any:
         try:
             if request.packageRef:
                 raise NotSupported("parameterized packages")
@@ -296,7 +294,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
     # Functions
 
     @_guarded
-    async def Invoke(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Invoke(self, request: Any, context: Any) -> Any:
         try:
             return await self._invoke(request, context)
         except DiffUnavailable:
@@ -312,7 +310,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
             if state is None:
                 raise EngineError(f"unknown resource {args.get('urn')}")
             found = {"urn": state.urn, "id": state.id, "state": state.outputs}
-            return provider_pb2.InvokeResponse(**{"return": encode(found, peer)})
+            return _invoked(found, peer, [])
         package = package_of(request.tok)
         if package == "pulumi" or request.packageRef:
             raise NotSupported(f"the function {request.tok}")
@@ -325,10 +323,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
         if provider is None:
             raise EngineError(f"unknown provider '{reference}'")
         result, failures = await provider.invoke(request.tok, args, self._deployment.preview)
-        return provider_pb2.InvokeResponse(
-            **{"return": encode(result or {}, peer)},
-            failures=[provider_pb2.CheckFailure(property=f.property, reason=f.reason) for f in failures],
-        )
+        return _invoked(result or {}, peer, failures)
 
     # Refused by name
 
@@ -336,23 +331,31 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
         self._fail("", NotSupported(what))
         await self._gone(context)
 
-    async def Call(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Call(self, request: Any, context: Any) -> Any:
         await self._refused(f"calls of resource methods ({request.tok})", context)
 
-    async def RegisterPackage(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RegisterPackage(self, request: Any, context: Any) -> Any:
         await self._refused(f"parameterized packages ({request.name})", context)
 
-    async def RegisterStackTransform(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RegisterStackTransform(self, request: Any, context: Any) -> Any:
         await self._refused("stack transforms", context)
 
-    async def RegisterStackInvokeTransform(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RegisterStackInvokeTransform(self, request: Any, context: Any) -> Any:
         await self._refused("invoke transforms", context)
 
-    async def RegisterResourceHook(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RegisterResourceHook(self, request: Any, context: Any) -> Any:
         await self._refused(f"resource hooks ({request.name})", context)
 
-    async def RegisterErrorHook(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def RegisterErrorHook(self, request: Any, context: Any) -> Any:
         await self._refused("error hooks", context)
+
+
+def _invoked(result: PropertyMap, peer: Peer, failures: Sequence[CheckFailure]) -> Any:
+    answer = provider_pb2.InvokeResponse(
+        failures=[provider_pb2.CheckFailure(property=f.property, reason=f.reason) for f in failures]
+    )
+    getattr(answer, "return").CopyFrom(encode(result, peer))
+    return answer
 
 
 def _refuse(request: Any) -> None:
@@ -388,9 +391,13 @@ def _aliases(request: Any) -> Sequence[Alias]:
             spec = alias.spec
             aliases.append(
                 Alias(
-                    name=spec.name, type=spec.type, stack=spec.stack, project=spec.project,
-                    parent=spec.parentUrn, no_parent=spec.noParent,
-                )  # fmt: skip
+                    name=spec.name,
+                    type=spec.type,
+                    stack=spec.stack,
+                    project=spec.project,
+                    parent=spec.parentUrn,
+                    no_parent=spec.noParent,
+                )
             )
         else:
             if not is_urn(alias.urn):

@@ -69,7 +69,9 @@ class Naming:
         valid = True
         deployment = self._deployment
         if urn in self.new_of:
-            deployment.error(urn, f"Duplicate resource URN '{urn}' conflicting with alias on resource with URN '{self.new_of[urn]}'")
+            deployment.error(
+                urn, f"Duplicate resource URN '{urn}' conflicting with alias on resource with URN '{self.new_of[urn]}'"
+            )
             valid = False
         for candidate in (urn, *self._candidates(name, type_, parent, aliases)):
             old = deployment.olds.get(candidate)

@@ -83,7 +83,9 @@ class Operation:
         self._cancels += 1
         self.deployment.stop()
         if self._cancels == 1:
-            self._events.diagnostic("warning", "", "cancelling: running steps are let finish (Ctrl-C again to kill them)")
+            self._events.diagnostic(
+                "warning", "", "cancelling: running steps are let finish (Ctrl-C again to kill them)"
+            )
             self._cancelling = asyncio.ensure_future(self._cancel_plugins())
         else:
             self._killed.set()
@@ -98,8 +100,8 @@ class Operation:
         deployment, options = self.deployment, self._options
         server = grpc.aio.server(options=GRPC_OPTIONS)
         monitor = Monitor(deployment, self._config)
-        resource_pb2_grpc.add_ResourceMonitorServicer_to_server(monitor, server)  # type: ignore[no-untyped-call]
-        engine_pb2_grpc.add_EngineServicer_to_server(self._engine, server)  # type: ignore[no-untyped-call]
+        resource_pb2_grpc.add_ResourceMonitorServicer_to_server(monitor, server)
+        engine_pb2_grpc.add_EngineServicer_to_server(self._engine, server)
         self._address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         try:
             if options.run_program:
@@ -111,7 +113,9 @@ class Operation:
                 if deployment.errored:
                     deployment.stop()
             if self._program is not None and not deployment.stopping.is_set():
-                await self._program.run(deployment.stack, self._address, self._config, options.parallel, deployment.preview)
+                await self._program.run(
+                    deployment.stack, self._address, self._config, options.parallel, deployment.preview
+                )
                 await self._follow_program(monitor)
             if options.delete and not deployment.stopping.is_set():
                 await deployment.delete_unwanted()

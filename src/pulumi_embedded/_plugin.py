@@ -48,13 +48,13 @@ class Plugin:
             return
         self.cancelled = True
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.TimeoutError):
-            await asyncio.wait_for(self.stub.Cancel(Empty()), 1.0)
+            await asyncio.wait_for(_call(self.stub.Cancel, Empty()), 1.0)
 
     async def close(self) -> None:
         """Cancel, close the channel, interrupt, and after five seconds kill."""
         if self.child.returncode is None:
             await self.cancel()
-        await self._channel.close()
+        await self._channel.close(None)
         await self.child.stop()
 
 
@@ -97,6 +97,11 @@ def _python_command(manifest: Path) -> list[str]:
     # The language host assumes `venv` beside the manifest when it names none.
     environment = manifest.parent / str(options.get("virtualenv") or "venv")
     return [str(interpreter_of(environment, f"{manifest}: runtime.options.virtualenv")), "-u", str(manifest.parent)]
+
+
+async def _call(method: Any, request: Any, **options: Any) -> Any:
+    # The stubs are typed for synchronous channels; on an asynchronous one every call is awaited.
+    return await method(request, **options)
 
 
 async def start_plugin(project: Project, name: str, engine_address: str, extra_env: Mapping[str, str]) -> Plugin:
@@ -145,9 +150,13 @@ async def _handshake(plugin: Plugin, engine_address: str, folder: Path) -> None:
         invoke_with_preview=True,
     )
     try:
-        answer: Any = await asyncio.wait_for(plugin.stub.Handshake(request, wait_for_ready=True), _START_TIMEOUT_S)
+        answer: Any = await asyncio.wait_for(
+            _call(plugin.stub.Handshake, request, wait_for_ready=True), _START_TIMEOUT_S
+        )
     except TimeoutError as error:
-        raise PluginError(_with_tail(f"the plugin '{plugin.name}' did not answer the handshake", plugin.child)) from error
+        raise PluginError(
+            _with_tail(f"the plugin '{plugin.name}' did not answer the handshake", plugin.child)
+        ) from error
     except grpc.aio.AioRpcError as error:
         if error.code() == grpc.StatusCode.UNIMPLEMENTED:
             return

@@ -1,6 +1,7 @@
 """Child processes that end with the engine, and whose output is read to its end."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -102,10 +103,8 @@ class Child:
         except TimeoutError:
             self.send(signal.SIGKILL)
             await self._process.wait()
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         # A grandchild that left the session may hold the pipes open: do not wait for it.
         _, pending = await asyncio.wait(self._readers, timeout=1.0) if self._readers else (set(), set())
         for reader in pending:

@@ -48,7 +48,9 @@ class Program:
         )
         return cls(project, child, say)
 
-    async def run(self, stack: str, address: str, config: Mapping[str, ConfigValue], parallel: int, preview: bool) -> None:
+    async def run(
+        self, stack: str, address: str, config: Mapping[str, ConfigValue], parallel: int, preview: bool
+    ) -> None:
         """Tell it what to run."""
         program = self._project.program
         task = {

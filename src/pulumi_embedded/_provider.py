@@ -8,14 +8,13 @@ make is unknown.
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
 from google.protobuf import struct_pb2
-
 from pulumi.runtime.proto import provider_pb2, status_pb2
 
 from pulumi_embedded._diff import DiffResult, PropertyDiff
@@ -44,7 +43,9 @@ class ProviderError(EngineError):
 class InitError(ProviderError):
     """The resource exists and did not become ready: it is kept, with the reasons."""
 
-    def __init__(self, id_: str, outputs: PropertyMap | None, inputs: PropertyMap | None, reasons: Sequence[str]) -> None:
+    def __init__(
+        self, id_: str, outputs: PropertyMap | None, inputs: PropertyMap | None, reasons: Sequence[str]
+    ) -> None:
         self.id = id_
         self.outputs = outputs
         self.inputs = inputs
@@ -92,7 +93,8 @@ class Provider:
             raise await self._convert(error) from error
 
     async def _convert(self, error: grpc.aio.AioRpcError) -> ProviderError:
-        for key, value in error.trailing_metadata() or ():
+        metadata: Any = error.trailing_metadata() or ()
+        for key, value in metadata:
             if key == "grpc-status-details-bin":
                 status = status_pb2.Status.FromString(value if isinstance(value, bytes) else str(value).encode())
                 for detail in status.details:
@@ -113,12 +115,16 @@ class Provider:
             code = self.plugin.child.returncode
             if code is not None:
                 tail = "".join(f"\n  {line}" for line in list(self.plugin.child.tail)[-15:] if line.strip())
-                return ProviderError(f"the plugin '{self.plugin.name}' ended with code {code} during the call{tail}", True)
+                return ProviderError(
+                    f"the plugin '{self.plugin.name}' ended with code {code} during the call{tail}", True
+                )
         return ProviderError(error.details() or error.code().name, error.code() in _UNKNOWN_STATUS)
 
     # Configuration
 
-    async def check_config(self, urn: str, olds: PropertyMap, news: PropertyMap) -> tuple[PropertyMap, list[CheckFailure]]:
+    async def check_config(
+        self, urn: str, olds: PropertyMap, news: PropertyMap
+    ) -> tuple[PropertyMap, list[CheckFailure]]:
         """Validate the provider's own inputs. The plugin sees secrets in plain here, as with the CLI."""
         request = provider_pb2.CheckRequest(
             urn=urn, name=name_of(urn), type=type_of(urn), olds=encode(olds, PLAIN), news=encode(news, PLAIN)
@@ -131,7 +137,9 @@ class Provider:
             raise await self._convert(error) from error
         return _annotate(decode(answer.inputs), news), _failures(answer)
 
-    async def diff_config(self, urn: str, old_inputs: PropertyMap, old_outputs: PropertyMap, news: PropertyMap) -> DiffResult | None:
+    async def diff_config(
+        self, urn: str, old_inputs: PropertyMap, old_outputs: PropertyMap, news: PropertyMap
+    ) -> DiffResult | None:
         """What a changed configuration means; None: the plugin cannot tell."""
         request = provider_pb2.DiffRequest(
             urn=urn, name=name_of(urn), type=type_of(urn), old_inputs=encode(old_inputs, PLAIN),
@@ -193,7 +201,13 @@ class Provider:
         return self._in(answer.inputs, news, urn), _failures(answer)
 
     async def diff(
-        self, urn: str, id_: str, old_inputs: PropertyMap, old_outputs: PropertyMap, news: PropertyMap, ignore: Sequence[str]
+        self,
+        urn: str,
+        id_: str,
+        old_inputs: PropertyMap,
+        old_outputs: PropertyMap,
+        news: PropertyMap,
+        ignore: Sequence[str],
     ) -> DiffResult | None:
         """What the new inputs change; None: the provider leaves that to the engine."""
         if not await self._ready():
@@ -268,7 +282,9 @@ class Provider:
         )  # fmt: skip
         await self._call("Delete", request)
 
-    async def invoke(self, token: str, args: PropertyMap, preview: bool) -> tuple[PropertyMap | None, list[CheckFailure]]:
+    async def invoke(
+        self, token: str, args: PropertyMap, preview: bool
+    ) -> tuple[PropertyMap | None, list[CheckFailure]]:
         """A function's result; None when the provider's configuration is unknown."""
         if not await self._ready():
             return None, []

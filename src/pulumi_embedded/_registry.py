@@ -78,7 +78,9 @@ class ProviderRegistry:
             checked[INTERNAL] = news[INTERNAL]
         return checked, []
 
-    async def diff(self, urn: str, id_: str, old_inputs: PropertyMap, old_outputs: PropertyMap, news: PropertyMap) -> DiffResult:
+    async def diff(
+        self, urn: str, id_: str, old_inputs: PropertyMap, old_outputs: PropertyMap, news: PropertyMap
+    ) -> DiffResult:
         """What the changed inputs mean for everything the provider manages."""
         provider = self._unconfigured.get(urn) or self._by_reference.get(f"{urn}::{id_}")
         if provider is None:

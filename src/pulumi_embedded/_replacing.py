@@ -106,7 +106,14 @@ class Replacing:
     async def _dependents(self, root: ResourceState) -> list[tuple[ResourceState, Sequence[str]]]:
         """Dependents that a change of `root` would replace, in dependency order."""
         generator = self._generator
-        groups = (generator.reads, generator.creates, generator.sames, generator.updates, generator.deletes, generator.replaces)
+        groups = (
+            generator.reads,
+            generator.creates,
+            generator.sames,
+            generator.updates,
+            generator.deletes,
+            generator.replaces,
+        )
         replaced = {root.urn}
         result: list[tuple[ResourceState, Sequence[str]]] = []
         for state in generator.deployment.graph.dependents(root, lambda urn: any(urn in group for group in groups)):

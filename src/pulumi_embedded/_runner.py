@@ -47,7 +47,9 @@ def main() -> int:
         return 1
     task = json.load(sys.stdin)
     pulumi.runtime.set_all_config(task["config"], task["secret_keys"])
-    values = {key: task[key] for key in ("monitor", "engine", "project", "stack", "parallel", "dry_run", "organization")}
+    values = {
+        key: task[key] for key in ("monitor", "engine", "project", "stack", "parallel", "dry_run", "organization")
+    }
     values["root_directory"] = task["root"]
     known = inspect.signature(pulumi.runtime.Settings.__init__).parameters
     settings = pulumi.runtime.Settings(**{key: value for key, value in values.items() if key in known})

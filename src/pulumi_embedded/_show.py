@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from redaction import REDACTED, redact
-
+from pulumi_embedded._diff import PropertyDiff
 from pulumi_embedded._paths import format_path, parse_path
 from pulumi_embedded._steps import (
     CREATE,
@@ -24,6 +23,7 @@ from pulumi_embedded._steps import (
     Step,
 )
 from pulumi_embedded._values import ResourceRef, Secret, Unknown, equal, without_secrets
+from redaction import REDACTED, redact
 
 SYMBOL = {
     SAME: "", CREATE: "+", UPDATE: "~", DELETE: "-", REPLACE: "+-", CREATE_REPLACEMENT: "++", DELETE_REPLACED: "--",
@@ -96,9 +96,9 @@ def _at(values: Any, path: Sequence[str | int]) -> tuple[Any, bool, bool]:
     for element in path:
         while isinstance(values, Secret):
             values, secret = values.value, True
-        if isinstance(values, dict) and isinstance(element, str) and element in values:
-            values = values[element]
-        elif isinstance(values, list) and isinstance(element, int) and 0 <= element < len(values):
+        if (isinstance(values, dict) and isinstance(element, str) and element in values) or (
+            isinstance(values, list) and isinstance(element, int) and 0 <= element < len(values)
+        ):
             values = values[element]
         else:
             return None, False, secret
@@ -117,9 +117,9 @@ def diff_lines(step: Step, indent: int) -> Iterator[str]:
         return
     refresh = step.op == REFRESH
     detailed = step.refresh_diff.detailed if refresh and step.refresh_diff else step.detailed
-    changes = dict(detailed or {})
+    changes: dict[str, PropertyDiff | None] = dict(detailed or {})
     if not changes:
-        changes = dict.fromkeys(step.diffs or _changed_keys(old.inputs, new.inputs))  # type: ignore[arg-type]
+        changes = dict.fromkeys(step.diffs or _changed_keys(old.inputs, new.inputs))
     pad = "    " * indent
     for text in sorted(changes):
         path = parse_path(text)

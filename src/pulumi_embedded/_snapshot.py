@@ -50,7 +50,9 @@ _PENDING = {
 class SnapshotManager:
     """Keeps the stack's file true. `close` writes what was not written for its own sake."""
 
-    def __init__(self, backend: Backend, stack: str, base: Deployment, sealer: Sealer, secrets_state: Callable[[], str]) -> None:
+    def __init__(
+        self, backend: Backend, stack: str, base: Deployment, sealer: Sealer, secrets_state: Callable[[], str]
+    ) -> None:
         self._backend = backend
         self._stack = stack
         self._base = base

@@ -22,14 +22,14 @@ from pulumi_embedded._checkpoint import (
 )
 from pulumi_embedded._config import ConfigValue, StackConfig
 from pulumi_embedded._crypto import PassphraseCrypter, passphrase_from_environment
-from pulumi_embedded._errors import BackendError, ConfigError, PassphraseError, StackNotFound
+from pulumi_embedded._errors import BackendError, ConfigError, StackNotFound
 from pulumi_embedded._events import Events
 from pulumi_embedded._lock import break_locks, stack_lock
 from pulumi_embedded._operation import Operation, Options, Result
 from pulumi_embedded._project import Project, load_project
 from pulumi_embedded._snapshot import SnapshotManager
 from pulumi_embedded._state import Deployment
-from pulumi_embedded._statejson import Sealer
+from pulumi_embedded._statejson import NoSecrets, Sealer
 from pulumi_embedded._urn import STACK_TYPE
 from pulumi_embedded._values import without_secrets
 
@@ -42,10 +42,10 @@ class _LateCrypter:
     def __init__(self, stack: "Stack") -> None:
         self._stack = stack
 
-    def encrypt(self, plaintext: str) -> str:
+    def encrypt(self, plaintext: str, /) -> str:
         return self._stack.crypter_for_writing().encrypt(plaintext)
 
-    def decrypt(self, ciphertext: str) -> str:
+    def decrypt(self, ciphertext: str, /) -> str:
         return self._stack.crypter().decrypt(ciphertext)
 
 
@@ -109,7 +109,9 @@ class Stack:
         self.require()
         latest = self._latest() or {}
         if latest.get("resources") and not force:
-            raise BackendError(f"'{self.name}' still has resources; removal rejected. Run `destroy` first, or pass --force")
+            raise BackendError(
+                f"'{self.name}' still has resources; removal rejected. Run `destroy` first, or pass --force"
+            )
         self.backend.remove(self.name)
         if not keep_config and self.config.file.exists():
             self.config.file.unlink()
@@ -159,7 +161,7 @@ class Stack:
     def config_values(self) -> dict[str, ConfigValue]:
         """The configuration, opened (which needs the passphrase only where something is secret)."""
         if not self.config.has_secrets:
-            return self.config.values(_NoSecrets())
+            return self.config.values(NoSecrets())
         return self.config.values(self.crypter())
 
     def preview(self, events: Events, options: Options, run: Runner) -> Result:
@@ -206,16 +208,6 @@ class Stack:
             f"provider really has; a `refresh` takes it over, and `refresh --clear-pending-creates` forgets creations "
             f"that never happened.",
         )
-
-
-class _NoSecrets:
-    """Opens nothing: there is nothing to open."""
-
-    def encrypt(self, plaintext: str) -> str:
-        raise PassphraseError("no secret was expected here")
-
-    def decrypt(self, ciphertext: str) -> str:
-        raise PassphraseError("no secret was expected here")
 
 
 def _exposed(entry: Mapping[str, Any], sealer: Sealer) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def resource_to_json(state: ResourceState, sealer: Sealer) -> dict[str, Any]:
             value = sealer.seal_value(value, f"{state.urn}/{key}")
         elif key == "propertyDependencies":
             value = {name: value[name] for name in sorted(value)}
-        if key in _ALWAYS or value not in ("", None, False, 0) and value != [] and value != {}:
+        if key in _ALWAYS or (value not in ("", None, False, 0) and value != [] and value != {}):
             data[key] = value
     data.update(state.extra)
     return data

@@ -10,11 +10,10 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from redaction import register_secret
-
-from pulumi_embedded._errors import NotSupported
+from pulumi_embedded._errors import NotSupported, PassphraseError
 from pulumi_embedded._values import UNKNOWN, PropertyMap, ResourceRef, Secret, Unknown, secret_strings
 from pulumi_embedded._wire import RESOURCE_SIG, SECRET_SIG, SIG_KEY, UNKNOWN_STRING
+from redaction import register_secret
 
 FLOAT_SIG = "8ad145fe-0d11-4827-bfd7-1abcbf086f5c"
 
@@ -22,8 +21,18 @@ FLOAT_SIG = "8ad145fe-0d11-4827-bfd7-1abcbf086f5c"
 class Crypter(Protocol):
     """What encrypts and decrypts single values."""
 
-    def encrypt(self, plaintext: str) -> str: ...
-    def decrypt(self, ciphertext: str) -> str: ...
+    def encrypt(self, plaintext: str, /) -> str: ...
+    def decrypt(self, ciphertext: str, /) -> str: ...
+
+
+class NoSecrets:
+    """A crypter for where there is nothing secret; being asked is a mistake of ours."""
+
+    def encrypt(self, _plaintext: str, /) -> str:
+        raise PassphraseError("no secret was expected here")
+
+    def decrypt(self, _ciphertext: str, /) -> str:
+        raise PassphraseError("no secret was expected here")
 
 
 class Sealer:
@@ -72,7 +81,9 @@ class Sealer:
             return _open_ref(value)
         if signature == FLOAT_SIG:
             return struct.unpack(">d", bytes.fromhex(value["value"]))[0]
-        raise NotSupported(f"the value at {place} in the state (signature {signature}: an asset, archive or byte string)")
+        raise NotSupported(
+            f"the value at {place} in the state (signature {signature}: an asset, archive or byte string)"
+        )
 
     def seal(self, props: Mapping[str, Any], place: str) -> dict[str, Any]:
         """The JSON of a property map."""

@@ -187,4 +187,3 @@ def rebuilt(resources: Iterable[ResourceState], refreshed: Mapping[ResourceState
             state.parent = new_parent.get(state.parent, "")
         new_parent[state.urn] = state.parent
     return kept
-

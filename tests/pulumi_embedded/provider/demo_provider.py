@@ -4,7 +4,8 @@ Its cloud is one JSON file, every call it gets is a line in another, and faults 
 
     $DEMO_STATE/cloud.json    {id: {"name":…, "inputs":…, "serial":…}}
     $DEMO_STATE/calls.jsonl   {"rpc":…, "name":…, "preview":…}
-    $DEMO_STATE/faults.json   [{"rpc": "create", "name": "a", "kind": "error|init|internal|hang|exit|slow", "message":…, "times": 1}]
+    $DEMO_STATE/faults.json   [{"rpc": "create", "name": "a", "kind": "error", "message":…, "times": 1}]
+                              kinds: error, init, internal, hang, exit, slow
 
 Resources: `demo:index:Thing` (answers Diff in detail) and `demo:index:Plain` (answers DIFF_UNKNOWN). Input `fixed`
 replaces, `dbr` asks for delete-before-replace, `value: "bad"` fails Check, `password` is always secret, `autoLabel`
@@ -24,8 +25,14 @@ from typing import Any
 import grpc
 from google.protobuf import any_pb2, struct_pb2
 from google.protobuf.empty_pb2 import Empty
-from google.rpc import status_pb2
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import (
+    engine_pb2,
+    engine_pb2_grpc,
+    plugin_pb2,
+    provider_pb2,
+    provider_pb2_grpc,
+    status_pb2,
+)
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 SIG = "4dabf18193072939515e22adb298388d"
@@ -155,7 +162,7 @@ class Demo(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self.cancelled = asyncio.Event()
-        self.engine: engine_pb2_grpc.EngineStub | None = None
+        self.engine: Any = None
 
     # Start-up and configuration
 
@@ -265,7 +272,7 @@ class Demo(provider_pb2_grpc.ResourceProviderServicer):
         detail = {}
         for path, kind in found.items():
             name = kind.upper() + ("_REPLACE" if path.split(".")[0].split("[")[0] == "fixed" else "")
-            detail[path] = provider_pb2.PropertyDiff(kind=name, inputDiff=True)
+            detail[path] = provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Value(name), inputDiff=True)
         top = sorted({path.split(".")[0].split("[")[0] for path in found})
         return provider_pb2.DiffResponse(
             changes=provider_pb2.DiffResponse.DIFF_SOME if found else provider_pb2.DiffResponse.DIFF_NONE,
@@ -290,8 +297,13 @@ class Demo(provider_pb2_grpc.ResourceProviderServicer):
         id_ = f"{request.name}-{uuid.uuid4().hex[:8]}"
         outputs = self._outputs(inputs, id_, 1)
         fault_kind = next(
-            (f["kind"] for f in self.cloud._load("faults.json", [])
-             if f["rpc"] == "create" and f["name"] == request.name and f.get("times", 1) > 0), "")
+            (
+                f["kind"]
+                for f in self.cloud._load("faults.json", [])
+                if f["rpc"] == "create" and f["name"] == request.name and f.get("times", 1) > 0
+            ),
+            "",
+        )
         if fault_kind in ("init", ""):
             self._store(id_, request.name, inputs, 1)
         await self._fault("create", request.name, context, outputs, id_)
@@ -345,9 +357,9 @@ class Demo(provider_pb2_grpc.ResourceProviderServicer):
                 failures=[provider_pb2.CheckFailure(property="name", reason="must not be bad")]
             )
         names = {thing["name"] for thing in self.cloud.read().values()}
-        return provider_pb2.InvokeResponse(
-            **{"return": encode({"found": plain(args.get("name")) in names, "echo": args.get("name")})}
-        )
+        answer = provider_pb2.InvokeResponse()
+        getattr(answer, "return").update({"found": plain(args.get("name")) in names, "echo": args.get("name")})
+        return answer
 
 
 async def main() -> None:
