@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from redaction import register_secret
-from runpod_emulator.jobs import Job, JobBook, Signal
+from runpod_emulator.jobs import Job, JobBook, JobStatus, Signal
 
 MISSED_PINGS = 3
 """A job that a worker's pings leave out this often in a row is forgotten by it; a stopped job that they name this often
@@ -150,7 +150,6 @@ class Roster:
         if session is None:
             return
         session.jobs.pop(job_id, None)
-        session.jobs_done += 1
         if not session.jobs:
             session.idle_since = self._clock()
         if stop:
@@ -158,4 +157,7 @@ class Roster:
             session.stopped[job_id] = 0
             session.signal.fire()
 
-    def job_finished(self, job: Job) -> None: ...
+    def job_finished(self, job: Job) -> None:
+        session = self._sessions.get(job.worker_id or "")
+        if session is not None and job.status in (JobStatus.COMPLETED, JobStatus.FAILED):
+            session.jobs_done += 1

@@ -22,6 +22,10 @@ async def plain(job: dict[str, Any]) -> Any:
             except asyncio.CancelledError:
                 Path(order["flag"]).write_text("stopped")
                 raise
+        case "hold":
+            Path(order["flag"]).touch()
+            while not Path(order["until"]).exists():
+                await asyncio.sleep(0.02)
         case "raise":
             raise ValueError("the handler cannot use this")
         case "error":

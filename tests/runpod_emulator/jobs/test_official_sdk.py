@@ -120,27 +120,33 @@ async def test_cancel_reaches_the_handler(cloud: Live, tmp_path: Path) -> None:
     assert (await in_thread(lambda: client(cloud).run_sync({"text": "next"}, timeout=20)))["said"] == "next"
 
 
+async def held(cloud: Live, directory: Path, count: int) -> list[Any]:
+    """`count` jobs that run until `directory/go` exists; returns when the worker's four places are taken."""
+    flags = [directory / str(number) for number in range(count)]
+    orders = [{"do": "hold", "flag": str(flag), "until": str(directory / "go")} for flag in flags]
+    jobs = [await in_thread(partial(client(cloud).run, {"input": order})) for order in orders]
+    await until(lambda: sum(flag.exists() for flag in flags) == 4)
+    return jobs
+
+
 async def test_a_worker_works_on_several_jobs_at_once(cloud: Live, tmp_path: Path) -> None:
     """With a concurrency of four, four jobs run side by side in one worker (job-take-batch)."""
-    orders = [{"do": "sleep", "seconds": 0.8, "flag": str(tmp_path / str(number))} for number in range(4)]
-    jobs = [await in_thread(partial(client(cloud).run, {"input": order})) for order in orders]
-    await until(lambda: all((tmp_path / str(number)).exists() for number in range(4)))
+    jobs = await held(cloud, tmp_path, 4)
     health = await in_thread(client(cloud).health)
     assert health["jobs"]["inProgress"] == 4
     assert health["workers"] == {
         "idle": 0, "initializing": 0, "ready": 1, "running": 1, "throttled": 0, "unhealthy": 0
     }  # fmt: skip
+    (tmp_path / "go").touch()
     for job in jobs:
         assert (await finished(cloud, PLAIN, job.job_id))["status"] == "COMPLETED"
 
 
 async def test_purge_takes_queued_jobs_out_and_leaves_running_ones(cloud: Live, tmp_path: Path) -> None:
     """`purge_queue` says how many it removed."""
-    flags = [tmp_path / str(number) for number in range(6)]
-    orders = [{"do": "sleep", "seconds": 1.0, "flag": str(flag)} for flag in flags]
-    jobs = [await in_thread(partial(client(cloud).run, {"input": order})) for order in orders]
-    await until(lambda: sum(flag.exists() for flag in flags) == 4)
+    jobs = await held(cloud, tmp_path, 6)
     assert await in_thread(client(cloud).purge_queue) == {"removed": 2, "status": "completed"}
+    (tmp_path / "go").touch()
     ends = [(await finished(cloud, PLAIN, job.job_id))["status"] for job in jobs]
     assert sorted(ends) == ["CANCELLED"] * 2 + ["COMPLETED"] * 4
 

@@ -160,6 +160,23 @@ async def test_a_release_replaces_idle_workers_at_once_and_lets_busy_ones_finish
         assert len(it.host.alive()) == 2
 
 
+async def test_a_worker_that_is_slow_to_end_still_takes_its_place() -> None:
+    """Its successor starts when the process is gone: two models at once may be more than the machine holds."""
+    with world(endpoint(workers_min=1)) as it:
+        await it.tick()
+        (old,) = it.sessions()
+        it.poll(old)
+        it.host.containers[old.worker_id].deaf = True
+        it.catalogue.change(it.id, version=2)
+        it.scaler.endpoint_changed(it.id)
+        await it.tick(5)
+        assert it.statuses() == []
+        assert it.host.alive() == [old.worker_id]
+        it.host.containers[old.worker_id].exit(-9)
+        await it.tick()
+        assert [worker.version for worker in it.scaler.workers(it.id)] == [2]
+
+
 async def test_a_new_release_clears_the_back_off() -> None:
     """Whoever fixes the image does not wait for the old one's pause."""
     with world(endpoint(workers_min=1)) as it:

@@ -61,9 +61,11 @@ async def test_polls_end_at_once_when_the_worker_is_stopped(tmp_path: Path) -> N
         await asyncio.sleep(0.1)
         it.live.catalogue.change("abc123def456gh", workers_min=0, workers_max=0)
         it.live.scaler.endpoint_changed("abc123def456gh")
-        async with asyncio.timeout(3):
-            assert [status for status, _ in await asyncio.gather(*polls)] == [204, 204]
-        container.exit(0)
+        try:
+            async with asyncio.timeout(3):
+                assert [status for status, _ in await asyncio.gather(*polls)] == [204, 204]
+        finally:
+            container.exit(0)
 
 
 async def test_a_job_goes_back_when_its_worker_hung_up_while_polling(tmp_path: Path) -> None:
