@@ -70,6 +70,7 @@ class Project:
 
     def __init__(self, folder: Path, api_url: str, key: str) -> None:
         self.folder = folder
+        self.steps: dict[str, Any] = {}
         self.outputs: list[str] = []
         self._env = {
             "PATH": os.environ["PATH"],
@@ -99,9 +100,12 @@ class Project:
         )
         self._config = f"config:\n  runpod:apiUrl: {api_url}\n  runpod:jobsUrl: {api_url}/v2\n"
 
-    async def run(self, *arguments: str, **wish: Any) -> Outcome:
+    def set(self, **wish: Any) -> None:
         self.wish.update(wish)
         (self.folder / "wish.json").write_text(json.dumps(self.wish))
+
+    async def run(self, *arguments: str, **wish: Any) -> Outcome:
+        self.set(**wish)
         assert CLI is not None
         process = await asyncio.create_subprocess_exec(
             CLI, *arguments, "--non-interactive", cwd=self.folder, env=self._env,
@@ -111,6 +115,18 @@ class Project:
         outcome = Outcome(process.returncode or 0, stdout.decode(), stderr.decode())
         self.outputs.append(outcome.text)
         return outcome
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        """A command that goes on while the test does something else. A group of its own, as in a terminal."""
+        assert CLI is not None
+        return await asyncio.create_subprocess_exec(
+            CLI, *arguments, "--non-interactive", cwd=self.folder, env=self._env, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+
+    def forget_key(self) -> None:
+        """As on a machine without an account."""
+        del self._env["RUNPOD_API_KEY"]
 
     async def init(self) -> None:
         assert (await self.run("stack", "init", "dev")).code == 0

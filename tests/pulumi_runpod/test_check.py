@@ -6,7 +6,7 @@ import pytest
 
 from pulumi_runpod.provider.values import UNKNOWN, Secret
 from tests.pulumi_runpod.engine_player import CheckFailed, Player, State, engine
-from tests.pulumi_runpod.test_life_cycles import ENDPOINT, TEMPLATE, VOLUME
+from tests.pulumi_runpod.test_life_cycles import BY_DELAY, ENDPOINT, TEMPLATE, VOLUME
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ MISTAKES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ),
     (
         "Endpoint",
-        endpoint(workers={"min": 3, "max": 1, "idleTimeout": 4000}),
+        {**BY_DELAY, "workers": {"min": 3, "max": 1, "idleTimeout": 4000}},
         {
             "workers.min": "is 3, above workers.max (1); lower it or raise workers.max",
             "workers.idleTimeout": "must be between 1 and 3600, not 4000",
@@ -87,7 +87,7 @@ MISTAKES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         endpoint(scaling={"type": "REQUEST_COUNT", "requestCount": 4}, workers={"idleTimeout": 5}),
         {"workers.idleTimeout": "does not apply to a QUEUE that scales by REQUEST_COUNT"},
     ),
-    ("Endpoint", endpoint(type="LOAD_BALANCER"), {"scaling.type": "must be REQUEST_COUNT for a LOAD_BALANCER"}),
+    ("Endpoint", {**BY_DELAY, "type": "LOAD_BALANCER"}, {"scaling.type": "must be REQUEST_COUNT for a LOAD_BALANCER"}),
     (
         "Endpoint",
         endpoint(template={"id": "a", "serverless": False}, templateId="b"),
@@ -114,16 +114,16 @@ async def test_mistakes(offline: Player, kind: str, inputs: dict[str, Any], expe
 
 async def test_defaults_are_filled_in(offline: Player) -> None:
     """The inputs say what will be sent."""
-    inputs = await offline.check(State("Endpoint", "llm"), ENDPOINT)
+    inputs = await offline.check(State("Endpoint", "llm"), BY_DELAY)
     assert inputs["workers"] == {"min": 0, "max": 1, "idleTimeout": 10}
     assert inputs["gpu"] == {"pools": ["ADA_24"], "count": 1}
-    assert (inputs["timeout"], inputs["flashboot"], inputs["waitForReady"]) == (300000, "OFF", True)
+    assert (inputs["timeout"], inputs["flashboot"]) == (300000, "OFF")
 
 
 async def test_a_queue_by_request_count_gets_no_idle_timeout(offline: Player) -> None:
     """RunPod refuses it there."""
-    scaling = {"type": "REQUEST_COUNT", "requestCount": 4}
-    inputs = await offline.check(State("Endpoint", "llm"), endpoint(scaling=scaling))
+    inputs = await offline.check(State("Endpoint", "llm"), ENDPOINT)
+    assert inputs["waitForReady"] is True
     assert "idleTimeout" not in inputs["workers"]
 
 

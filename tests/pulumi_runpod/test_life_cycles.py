@@ -17,8 +17,9 @@ ENDPOINT: dict[str, Any] = {
     "image": "good:1",
     "gpu": {"pools": ["ADA_24"]},
     "workers": {"min": 0, "max": 1},
-    "scaling": {"type": "QUEUE_DELAY", "queueDelay": 0.5},
+    "scaling": {"type": "REQUEST_COUNT", "requestCount": 1},
 }
+BY_DELAY = {**ENDPOINT, "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4}, "waitForReady": False}
 
 LIVES: list[tuple[str, dict[str, Any], dict[str, Any], str, set[str]]] = [
     ("NetworkVolume", VOLUME, {**VOLUME, "size": 80}, "update", {"size"}),
@@ -40,9 +41,9 @@ LIVES: list[tuple[str, dict[str, Any], dict[str, Any], str, set[str]]] = [
     (
         "Endpoint",
         ENDPOINT,
-        {**ENDPOINT, "scaling": {"type": "REQUEST_COUNT", "requestCount": 4}},
+        BY_DELAY,
         "update",
-        {"scaling.type", "scaling.requestCount", "scaling.queueDelay"},
+        {"scaling.type", "scaling.requestCount", "scaling.queueDelay", "workers.idleTimeout"},
     ),
     (
         "Endpoint",
@@ -120,7 +121,7 @@ async def test_an_endpoint_serves_when_up_is_done(player: Player, cloud: Cloud) 
     body = cloud.sent("POST", "/v2/serverless")[0]
     assert body["timeout"] == 300000
     assert body["gpu"]["count"] == 1
-    assert body["workers"]["idleTimeout"] == 10
+    assert body["workers"] == {"min": 0, "max": 1}
     assert "templateId" not in body
 
 
