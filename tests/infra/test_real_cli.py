@@ -1,60 +1,18 @@
 """The program and its stack files under the real pulumi CLI, where that is on PATH: no account, no network, no key."""
 
-import os
 import shutil
-import subprocess
-import sys
-import sysconfig
-from pathlib import Path
 
 import pytest
 
+from tests.infra.clone import PLUGIN_ENVIRONMENT, Project
 from tests.infra.support import DIGEST, ROOT, lock_file
 
 pytestmark = [
     pytest.mark.pulumi_cli,
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("pulumi") is None, reason="the pulumi CLI is not on PATH"),
-    pytest.mark.skipif(not (ROOT / ".local/envs/plugin").is_dir(), reason="the plugin's environment is not set up"),
+    pytest.mark.skipif(not PLUGIN_ENVIRONMENT.is_dir(), reason="the plugin's environment is not set up"),
 ]
-
-
-class Project:
-    """A clean clone as the CLI sees it: the real program and provider, stack files of its own, no state."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        (root / ".local/envs").mkdir(parents=True)
-        for path in ROOT.glob("Pulumi*.yaml"):
-            shutil.copy(path, root)
-        for name in ("infra", "src", ".local/envs/plugin"):
-            (root / name).symlink_to(ROOT / name)
-        subprocess.run([sys.executable, "-m", "venv", root / ".venv"], check=True)
-        # The packages of the environment that runs the tests, in one that pip can list.
-        paths = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
-        lines = [f"import site; site.addsitedir({path!r})" for path in paths]
-        (next((root / ".venv/lib").glob("python*")) / "site-packages/tests.pth").write_text("\n".join(lines))
-
-    def pulumi(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and everything printed."""
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.root / "home"),
-            "PULUMI_HOME": str(self.root / "home/.pulumi"),
-            "PULUMI_CONFIG_PASSPHRASE": "local",
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
-        }
-        run = subprocess.run(
-            ["pulumi", *arguments, "--non-interactive", "--color", "never"],
-            cwd=self.root,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        return run.returncode, run.stdout
 
 
 @pytest.fixture(scope="module")
