@@ -108,6 +108,19 @@ async def test_an_answer_that_utf8_cannot_hold_is_mended(tmp_path: Path) -> None
         assert await collect(upstream) == [{"text": "a?b"}]
 
 
+async def test_an_answer_that_tells_of_an_error_is_still_an_answer(tmp_path: Path) -> None:
+    """RunPod's SDK would end the job for a key `error`; as text it passes. A null there is nothing special."""
+    document: dict[str, Any] = {"status": "failed", "error": {"code": "server_error"}}
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(document)
+
+    async with vllm(tmp_path, answer) as upstream:
+        assert await collect(upstream) == [json.dumps(document)]
+        document["error"] = None
+        assert await collect(upstream) == [document]
+
+
 async def test_text_that_is_not_json_comes_back_as_text(tmp_path: Path) -> None:
     """Some routes answer with plain text."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.vllm_worker.fake_vllm import TEXT
-from tests.vllm_worker.support import KEY, JobApi, alive, gone
+from tests.vllm_worker.support import CODE, KEY, JobApi, Worker, alive, gone
 
 Start = Callable[..., Any]
 
@@ -212,6 +212,19 @@ async def test_mistakes_in_the_environment_are_all_told_before_vllm_starts(start
     assert len(told) == 4
     assert any("MAX_MODEL_LENGTH" in line and "MAX_MODEL_LEN?" in line for line in told)
     assert not worker.requests()
+
+
+async def test_what_is_missing_around_the_worker_is_told_in_one_line(fake_python: Path, tmp_path: Path) -> None:
+    """No jobs to take, no dependencies on the path: a line and an exit code, no traceback."""
+    alone = await Worker.start(fake_python, tmp_path / "alone", {"MODEL_NAME": "org/model"})
+    assert await alone.finished() == 2
+    assert [entry["message"].split(":")[0] for entry in alone.events("configuration")] == ["RUNPOD_WEBHOOK_GET_JOB"]
+    half = await Worker.start(fake_python, tmp_path / "half", {"PYTHONPATH": str(CODE[0])})
+    assert await half.finished() == 1
+    assert half.lines == [
+        "vllm_worker cannot be imported: No module named 'redaction'; "
+        "are its code and its dependencies on PYTHONPATH?"
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -6,10 +6,9 @@ Everything that a caller sends is passed on, and everything that vLLM answers co
 the worker is gone.
 
 May import: the standard library, aiohttp, runpod, and the leaves `redaction` and `vllm_options`. Nothing else of the
-project: this folder is a layer of an image.
+project: this folder is a layer of an image. The way in is `python -m vllm_worker`.
 """
 
 from vllm_worker._errors import ApiError, EngineError, WorkerError
-from vllm_worker._run import run
 
-__all__ = ["ApiError", "EngineError", "WorkerError", "run"]
+__all__ = ["ApiError", "EngineError", "WorkerError"]

@@ -1,6 +1,7 @@
 """The way to vLLM: one HTTP client on a private address."""
 
 import asyncio
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +38,7 @@ class Address:
     def remove(self) -> None:
         """Remove the socket and its folder."""
         if self.socket is not None:
-            path = Path(self.socket)
-            path.unlink(missing_ok=True)
-            path.parent.rmdir()
+            shutil.rmtree(Path(self.socket).parent, ignore_errors=True)
 
 
 def open_session(address: Address, timeout_s: float) -> aiohttp.ClientSession:

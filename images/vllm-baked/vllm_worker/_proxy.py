@@ -94,6 +94,10 @@ def _value(body: bytes) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
+    if isinstance(value, dict) and value.get("error"):
+        # An answer with status 200 that has such a key (a failed background response): as an object, RunPod's SDK
+        # would take it for the job's failure.
+        return text
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
