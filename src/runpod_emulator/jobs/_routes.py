@@ -23,6 +23,8 @@ from runpod_emulator.model import Endpoint, Json
 
 CHUNK_LIMIT = 1024 * 1024
 """A streamed text piece that is larger is handed out in several (runpod-api.md §2.7)."""
+LOOK_S = 1.0
+"""How often a waiting handler looks whether its client is still there."""
 STREAM_WAIT_MS = (0, 300_000)
 WORKER_KEYS = {"IDLE": "idle", "INITIALIZING": "initializing", "RUNNING": "running", "THROTTLED": "throttled",
                "UNHEALTHY": "unhealthy"}  # fmt: skip
@@ -65,7 +67,9 @@ class _Routes:
         loop = asyncio.get_running_loop()
         end = loop.time() + wait_s
         while not job.status.final and loop.time() < end:
-            await book.job_signal(job.id).wait(end - loop.time())
+            await book.job_signal(job.id).wait(min(LOOK_S, end - loop.time()))
+            if not still_connected(request):
+                break  # the job goes on: its result can be fetched by id (our assumption)
             newer = book.get(endpoint.id, job.id)
             if newer is None:
                 raise JobRequestError(404, f"job {job.id} expired before it was done")
@@ -84,7 +88,7 @@ class _Routes:
             pieces = book.drain(job.id)
             if pieces or job.status.final or loop.time() >= end or not still_connected(request):
                 break
-            await book.job_signal(job.id).wait(end - loop.time())
+            await book.job_signal(job.id).wait(min(LOOK_S, end - loop.time()))
         body: Json = {"status": job.status.value, "stream": [{"output": part} for p in pieces for part in split(p)]}
         if job.error is not None:
             body["error"] = job.error

@@ -96,7 +96,22 @@ class Worker:
         )
 
     def details(self) -> Json:
-        """For GET /_emulator/endpoints/<id>/workers: seconds since the epoch, null for what is still to come."""
+        """For GET /_emulator/endpoints/<id>/workers. `times` are seconds since the epoch, null for what is still to
+        come; `phases` are the seconds that each finished step of the start took."""
+        times = {
+            "queued": self.queued_at,
+            "imageReady": self.image_ready_at,
+            "started": self.started_at,
+            "firstPing": self.session.first_ping_at,
+            "firstPoll": self.session.first_poll_at,
+            "firstJob": self.session.first_job_at,
+            "ended": self.ended_at,
+        }
+        steps = {
+            "image": (self.queued_at, self.image_ready_at),
+            "process": (self.image_ready_at or self.queued_at, self.started_at),
+            "ready": (self.started_at, self.session.first_poll_at),
+        }
         return {
             "id": self.id,
             "status": self.status or "STOPPING",
@@ -105,14 +120,9 @@ class Worker:
             "reason": self.reason,
             "jobsInProgress": len(self.session.jobs),
             "jobsDone": self.session.jobs_done,
+            "times": times,
             "phases": {
-                "queued": self.queued_at,
-                "imageReady": self.image_ready_at,
-                "started": self.started_at,
-                "firstPing": self.session.first_ping_at,
-                "firstPoll": self.session.first_poll_at,
-                "firstJob": self.session.first_job_at,
-                "ended": self.ended_at,
+                name: round(end - begin, 3) for name, (begin, end) in steps.items() if begin and end is not None
             },
         }
 

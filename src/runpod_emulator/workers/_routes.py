@@ -22,6 +22,8 @@ LARGEST_BATCH = 1000
 RELEASED_PAUSE_S = 0.2
 """A worker that is being stopped and polls again waits this long, so that it does not spin until its signal arrives."""
 
+REFUSED_PAUSE_S = 0.2
+"""The SDK repeats a refused poll at once: a worker that was given up must not spin until its end comes."""
 PING_CAPACITY = 65_000
 """The SDK cuts its list of job ids at 64 KiB: a list of about that size names not all (its worker_state module)."""
 
@@ -60,6 +62,7 @@ class _Routes:
                 request.headers.get("Authorization", ""),
             )
             if session is None:
+                await asyncio.sleep(REFUSED_PAUSE_S)
                 return web.json_response({"error": "not a worker of this endpoint, or the wrong key"}, status=401)
             try:
                 return await inner(request, session)

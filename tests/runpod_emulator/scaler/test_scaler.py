@@ -294,8 +294,11 @@ async def test_phases_have_times() -> None:
         await it.tick(5)
         it.submit()
         it.poll(session)
-        phases = it.scaler.worker_details(it.id)[0]["phases"]
-        assert phases["queued"] <= phases["started"] < phases["firstPoll"] < phases["firstJob"]
+        (details,) = it.scaler.worker_details(it.id)
+        times = details["times"]
+        assert times["queued"] <= times["started"] < times["firstPoll"] < times["firstJob"]
+        assert times["ended"] is None
+        assert details["phases"] == {"process": 0.0, "ready": 5.0}
 
 
 @pytest.mark.parametrize("seed", range(8))

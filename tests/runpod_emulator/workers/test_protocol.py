@@ -221,7 +221,7 @@ async def test_the_lever_shows_workers_by_phase(tmp_path: Path) -> None:
         url = f"{it.live.ctx.base_url}/_emulator/endpoints/abc123def456gh/workers"
         async with it.live.http.get(url) as answer:
             (worker,) = (await answer.json())["workers"]
-        assert worker["phases"]["firstPoll"] >= worker["phases"]["started"] >= worker["phases"]["queued"]
+        assert worker["times"]["firstPoll"] >= worker["times"]["started"] >= worker["times"]["queued"]
         async with it.worker.http.get(url) as answer:
             assert answer.status == 401
         async with it.live.http.get(url.replace("abc123def456gh", "nobody")) as answer:
