@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from weight_bakery._base import BaseImage, BaseLayer, read_base
-from weight_bakery._blobs import BytesBlob, LayerBlob, RemoteBlob, Threads
+from weight_bakery._blobs import BytesBlob, LayerBlob, RemoteBlob
 from weight_bakery._checks import check_model
 from weight_bakery._digest_cache import DigestCache
 from weight_bakery._errors import BakeryError, DigestMismatch
@@ -32,6 +32,7 @@ from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, LayerRece
 from weight_bakery._selection import Selection, select
 from weight_bakery._sources import Inventory, WeightSource
 from weight_bakery._stores import ImageStore, StoredManifest
+from weight_bakery._threads import Threads, abandonable
 
 
 def bake(request: BakeRequest, *, progress: Progress = silent) -> BakeReceipt:
@@ -90,12 +91,12 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
     workers = ([deps_layer(request.worker_deps)] if request.worker_deps else []) + (
         [code_layer(request.worker_code)] if request.worker_code else []
     )
-    source = await asyncio.to_thread(open_source, model, request)
+    source = await abandonable(lambda: open_source(model, request))
     stores: list[ImageStore] = []
     threads = Threads(request.flows)
     cache = DigestCache(None)
     try:
-        inventory = await asyncio.to_thread(source.inventory)
+        inventory = await abandonable(source.inventory)
         selection = select(inventory, include=request.include, exclude=request.exclude)
         name = request.name or image_name(inventory.model)
         store = open_store(target, request, target=True, create=create, progress=progress)
@@ -128,9 +129,12 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
         source.close()
         for opened in stores:
             await opened.close()
-        await asyncio.to_thread(threads.close)
+        threads.close()
         if create:
-            cache.save()
+            try:
+                cache.save()
+            except OSError as error:
+                progress(Note(f"the digests could not be remembered ({error.strerror})"))
 
 
 class _Job:

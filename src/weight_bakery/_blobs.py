@@ -7,25 +7,13 @@ flow never holds more than a few chunks.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, cast
 
 from weight_bakery._errors import DigestMismatch
 from weight_bakery._layers import Layer, LayerDigests, LayerStream
-
-
-class Threads:
-    """The two thread pools of a bake: one for reading, one for hashing. Hash jobs never wait for anything."""
-
-    def __init__(self, flows: int) -> None:
-        self.readers = ThreadPoolExecutor(flows, thread_name_prefix="bakery-read")
-        self.hashers = ThreadPoolExecutor(2 * flows, thread_name_prefix="bakery-hash")
-
-    def close(self) -> None:
-        """End the threads; whatever they are doing is finished first."""
-        self.readers.shutdown(cancel_futures=True)
-        self.hashers.shutdown(cancel_futures=True)
+from weight_bakery._threads import Threads
 
 
 class Blob(Protocol):
@@ -117,7 +105,16 @@ class LayerBlob:
         chunks = _ReadAhead(iter(stream), self._threads.readers, lambda: self._finish(stream))
         try:
             yield chunks
-        finally:
+        except asyncio.CancelledError:
+            # The bake is over: wake the thread, which may be waiting for a network.
+            for source in {id(file.source): file.source for file in self.layer.files}.values():
+                source.close()
+            chunks.abandon()
+            raise
+        except BaseException:
+            await chunks.aclose()
+            raise
+        else:
             await chunks.aclose()
 
     async def measure(self, advance: Callable[[int], None]) -> LayerDigests:
@@ -136,7 +133,7 @@ class LayerBlob:
 class _ReadAhead:
     """Iterate a generator in a thread, one chunk ahead of the consumer."""
 
-    def __init__(self, chunks: Iterator[bytes], pool: ThreadPoolExecutor, at_end: Callable[[], None]) -> None:
+    def __init__(self, chunks: Iterator[bytes], pool: Executor, at_end: Callable[[], None]) -> None:
         self._chunks = chunks
         self._pool = pool
         self._at_end = at_end
@@ -160,6 +157,15 @@ class _ReadAhead:
         await asyncio.wait({self._pending})
         self._pending.exception()  # seen; whoever iterated has it already
         await self._loop.run_in_executor(self._pool, cast("Generator[bytes, None, None]", self._chunks).close)
+
+    def abandon(self) -> None:
+        """Let the thread finish by itself; the generator, and with it the source, is closed after that."""
+
+        def close(pending: "asyncio.Future[bytes]") -> None:
+            pending.exception()  # seen
+            cast("Generator[bytes, None, None]", self._chunks).close()
+
+        self._pending.add_done_callback(close)
 
     def _ask(self) -> "asyncio.Future[bytes]":
         return self._loop.run_in_executor(self._pool, next, self._chunks, b"")

@@ -3,11 +3,11 @@
 import asyncio
 import json
 
-from weight_bakery._blobs import Threads
 from weight_bakery._errors import SourceError
 from weight_bakery._safetensors import check_safetensors, shards_of_index
 from weight_bakery._selection import Selection, check_shards
 from weight_bakery._sources import SourceFile, WeightSource
+from weight_bakery._threads import Threads
 
 _JSON_LIMIT = 64 * 1024 * 1024
 

@@ -4,6 +4,7 @@ A password goes only where the registry's own challenge sends it, and only over 
 password and token learned here is registered with `redaction` before it is used.
 """
 
+import asyncio
 import base64
 import binascii
 import json
@@ -73,6 +74,7 @@ class Authenticator:
         self._session = session
         self._host = host
         self._credentials = credentials
+        self._fetching = asyncio.Lock()
         self._basic = False
         self._bearer: Challenge | None = None
         self._token: str | None = None
@@ -92,8 +94,9 @@ class Authenticator:
         if self._basic and self._credentials is not None:
             return {"Authorization": _basic(self._credentials)}
         if self._bearer is not None:
-            if self._token is None or time.monotonic() > self._token_ends:
-                await self._fetch_token(self._bearer)
+            async with self._fetching:  # several layers in flight need one token
+                if self._token is None or time.monotonic() > self._token_ends:
+                    await self._fetch_token(self._bearer)
             return {"Authorization": f"Bearer {self._token}"}
         return {}
 

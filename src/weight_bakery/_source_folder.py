@@ -55,6 +55,8 @@ class FolderSource:
             raise SourceChanged(f"{full} disappeared while it was being baked", "run the bake again") from error
         except PermissionError as error:
             raise SourceError(f"{full} cannot be read: permission denied", "change the file's permissions") from error
+        except OSError as error:
+            raise SourceError(f"{full} cannot be read: {error.strerror}", "check the disk it is on") from error
 
     def close(self) -> None:
         """Nothing is held open between reads."""

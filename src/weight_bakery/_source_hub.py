@@ -9,7 +9,6 @@ import random
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -42,7 +41,7 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
-Sleep = Callable[[float], None]
+Sleep = Callable[[float], object]
 
 
 class HubSource:
@@ -57,16 +56,16 @@ class HubSource:
         *,
         endpoint: str | None = None,
         token: str | None = None,
-        sleep: Sleep = time.sleep,
+        sleep: Sleep | None = None,
     ) -> None:
         self._repository = repository
         self._endpoint = endpoint
         self._token = token or get_token()
         register_secret(self._token)
-        self._sleep = sleep
+        self._stopped = threading.Event()
+        self._sleep: Sleep = sleep or self._stopped.wait
         self._lock = threading.Lock()
         self._open_responses: set[Any] = set()
-        self._closed = False
         self._what = f"{repository}@{revision}" if revision else repository
         info = self._retried(self._fetch_info, revision)
         if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
@@ -95,7 +94,7 @@ class HubSource:
     def close(self) -> None:
         """End reads that are under way in other threads: their sockets are shut down."""
         with self._lock:
-            self._closed = True
+            self._stopped.set()
             responses = list(self._open_responses)
         for response in responses:
             stream = response.extensions.get("network_stream")
@@ -117,7 +116,7 @@ class HubSource:
             self._check(response, file)
             skip = _bytes_to_skip(response, file, offset)
             with self._lock:
-                if self._closed:
+                if self._stopped.is_set():
                     raise SourceUnavailable("the bake was stopped")
                 self._open_responses.add(response)
         except BaseException:
@@ -133,7 +132,7 @@ class HubSource:
 
     def failed(self, error: Exception, failures: int) -> None:
         """Wait before another try, or raise for good."""
-        if self._closed:
+        if self._stopped.is_set():
             raise SourceUnavailable("the bake was stopped") from error
         if failures >= _TRIES:
             raise SourceUnavailable(

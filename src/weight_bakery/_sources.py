@@ -54,6 +54,9 @@ class FileSource(Protocol):
     def key(self, path: str) -> str:
         """Name the file uniquely on this machine, for the digest cache."""
 
+    def close(self) -> None:
+        """Drop connections; a read that is under way in another thread ends with an error. May be called twice."""
+
 
 class WeightSource(FileSource, Protocol):
     """Where weights come from."""
@@ -63,6 +66,3 @@ class WeightSource(FileSource, Protocol):
 
     def inventory(self) -> Inventory:
         """List the files of the pinned revision. No payload moves."""
-
-    def close(self) -> None:
-        """Drop connections; a read that is under way in another thread ends with an error."""

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 refused or failed (one line says why), 2 wrong usage, 130 interrupted.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -100,6 +101,17 @@ def bake_command(
         _print_receipt(receipt, lock, as_json=as_json)
     except BakeryError as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise click.exceptions.Exit(1) from None
+    except Exception as error:
+        logging.getLogger("weight_bakery").debug("unexpected failure", exc_info=True)
+        said = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+        console.print(
+            f"error: internal error ({said}); this is a bug in the bakery, please report it",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         raise click.exceptions.Exit(1) from None
     except KeyboardInterrupt:
         console.print(

@@ -1,5 +1,6 @@
 """The command: what it prints, where, and with which exit code."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.weight_bakery.proxy import fake_registry
-from tests.weight_bakery.support import Layout, write_deps, write_model, write_package
+from tests.weight_bakery.hub import running_hub
+from tests.weight_bakery.proxy import fake_registry, serving
+from tests.weight_bakery.support import Layout, model_files, write_deps, write_model, write_package
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / "scripts" / "bake_weights.py")
@@ -116,8 +118,6 @@ def test_help_shows_examples(tmp_path: Path) -> None:
 
 async def test_ctrl_c_leaves_the_old_tag(tmp_path: Path) -> None:
     """Interrupted in the middle of a layer: exit code 130, one line, and no manifest is put."""
-    import asyncio
-
     started = asyncio.Event()
 
     async def hook(request: web.Request) -> web.StreamResponse | None:
@@ -142,3 +142,31 @@ async def test_ctrl_c_leaves_the_old_tag(tmp_path: Path) -> None:
     assert stdout == b""
     assert "interrupted: no tag was changed" in stderr.decode().splitlines()[-1]
     assert "Traceback" not in stderr.decode()
+
+
+@pytest.mark.parametrize("where", ["metadata", "payload"])
+async def test_ctrl_c_while_the_hub_is_silent(tmp_path: Path, where: str) -> None:
+    """A Hub that accepts the question and never answers does not hold up an interrupted bake."""
+    asked = asyncio.Event()
+
+    async with running_hub(model_files(shard_bytes=5000)) as hub:
+
+        async def silent(request: web.Request) -> web.StreamResponse:
+            if where == "payload" and not request.path.endswith(".safetensors"):
+                return await hub.serve_hub(request)
+            asked.set()
+            await asyncio.sleep(20)
+            return web.Response()
+
+        async with serving(silent) as host:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, SCRIPT, "--model", "owner/Tiny", "--to", "oci:images:v1", cwd=tmp_path,
+                env=environment(tmp_path) | {"HF_ENDPOINT": f"http://{host}"},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            await asyncio.wait_for(asked.wait(), 30)
+            process.send_signal(signal.SIGINT)
+            _, stderr = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 130, stderr.decode()
+    assert stderr.decode().count("\n") == 1
+    assert "interrupted" in stderr.decode()

@@ -39,6 +39,9 @@ class MemorySource:
         """Name a file."""
         return path
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 def layer_of(files: dict[str, bytes], executable: frozenset[str] = frozenset()) -> Layer:
     """A layer with these files at these paths."""

@@ -364,6 +364,58 @@ async def test_a_login_does_not_follow_an_upload_to_another_host() -> None:
     assert seen == [None, None]
 
 
+async def test_a_login_does_not_follow_a_download_to_another_host() -> None:
+    """Registries redirect blobs to signed storage; the login stays behind."""
+    seen: list[str | None] = []
+
+    async def storage(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers.get("Authorization"))
+        return web.Response(body=CONTENT)
+
+    async with serving(storage) as elsewhere:
+
+        async def hook(request: web.Request) -> web.StreamResponse | None:
+            if "Authorization" not in request.headers:
+                return web.Response(status=401, headers={"WWW-Authenticate": "Basic"})
+            return web.Response(status=307, headers={"Location": f"http://{elsewhere}/blob?sig=x"})
+
+        async with fake_registry(hook) as registry:
+            store = store_for(registry, credentials=Credentials("me", "pass-word"))
+            assert await store.has_blob(DIGEST, len(CONTENT))
+            assert await store.read_blob(DIGEST, len(CONTENT)) == CONTENT
+            await store.close()
+    assert seen == [None, None]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_a_base_layer_that_breaks_off_goes_on(ranges: bool) -> None:
+    """The rest is asked for with Range; a registry that does not know Range is read over."""
+    asked: list[str | None] = []
+
+    async def hook(request: web.Request) -> web.StreamResponse | None:
+        wanted = request.headers.get("Range")
+        asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and ranges else 0
+        part = CONTENT[start:]
+        response = web.StreamResponse(status=206 if start else 200, headers={"Content-Length": str(len(part))})
+        await response.prepare(request)
+        if len(asked) == 1:
+            await response.write(part[:2_000_000])
+            await asyncio.sleep(0.02)
+            assert request.transport is not None
+            request.transport.close()
+        else:
+            await response.write(part)
+        return response
+
+    async with fake_registry(hook) as registry:
+        store = store_for(registry)
+        assert await store.read_blob(DIGEST, len(CONTENT)) == CONTENT
+        await store.close()
+    assert asked[0] is None
+    assert asked[1] is not None
+
+
 def test_challenges_are_read_in_all_their_forms() -> None:
     """Several headers, several schemes in one header, quoted commas."""
     found = parse_challenges(
