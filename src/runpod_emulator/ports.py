@@ -56,11 +56,20 @@ class Host(Protocol):
 
 
 class LogLine(Protocol):
-    id: str
-    """`<RFC 3339 ts>/<12-digit sequence>`, as the SSE `id` field."""
-    ts: str
-    source: str
-    line: str
+    """Read only, so that a frozen record fits."""
+
+    @property
+    def id(self) -> str:
+        """`<RFC 3339 ts>/<12-digit sequence>`, as the SSE `id` field."""
+
+    @property
+    def ts(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def line(self) -> str: ...
 
 
 class WorkerLog(Protocol):
@@ -68,6 +77,8 @@ class WorkerLog(Protocol):
 
     def append(self, source: str, line: str) -> None: ...
 
-    def read(self, *, tail: int | None, since: str | None, after_id: str | None, source: str | None) -> Sequence[LogLine]: ...
+    def read(
+        self, *, tail: int | None, since: str | None, after_id: str | None, source: str | None
+    ) -> Sequence[LogLine]: ...
 
     def follow(self, *, after_id: str | None, source: str | None) -> AsyncIterator[LogLine]: ...
