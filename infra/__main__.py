@@ -7,6 +7,7 @@ import pulumi
 from pulumi.runtime import config
 
 from program import Stack, run
+from redaction import redact
 
 # pulumi.Config answers for keys one knows already; to find unknown ones takes all of them.
 values = {**config.get_config_env(), **config.CONFIG.get()}
@@ -26,5 +27,5 @@ try:
 except pulumi.RunError as error:
     # The language hosts' code for "the user has seen the error": left to itself, RunError is followed by a second
     # message about an exit code, which helps nobody.
-    pulumi.log.error(str(error))
+    pulumi.log.error(redact(str(error)))
     sys.exit(32)

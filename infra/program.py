@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pulumi
 
@@ -180,5 +181,8 @@ def _in_keys(reason: str) -> str:
 
 def _runs_here(stack: Stack) -> bool:
     """Whether the stack talks to this machine, where nothing is billed."""
-    host = stack.config.get("runpod:apiUrl", "").partition("://")[2].partition("/")[0].rpartition(":")[0]
-    return host in ("127.0.0.1", "localhost", "[::1]")
+    try:
+        host = urlsplit(stack.config.get("runpod:apiUrl", "")).hostname
+    except ValueError:
+        return False  # the provider will say what is wrong with it
+    return host in ("127.0.0.1", "localhost", "::1")

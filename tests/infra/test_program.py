@@ -134,3 +134,22 @@ async def test_secret_variables_stay_secret(tmp_path: Path) -> None:
     environment = worker_environment(VllmEndpointArgs(**arguments))
     secret = {name: isinstance(value, pulumi.Output) and await value.is_secret() for name, value in environment.items()}
     assert secret == {"MODEL_NAME": False, "RUNPOD_INIT_TIMEOUT": False, "HF_TOKEN": True, "MY_TOKEN": True}
+
+
+@pytest.mark.parametrize(
+    ("url", "free"),
+    [
+        ("http://127.0.0.1:8900", True),
+        ("http://localhost", True),
+        ("http://[::1]:1/", True),
+        ("https://api.runpod.io", False),
+        ("https://127.0.0.1.evil.example", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+async def test_only_this_machine_is_free(tmp_path: Path, url: str, free: bool) -> None:
+    """The price is zero where the address says so, not where the stack is called local."""
+    _, outputs = await run(tmp_path, config(**BASIC) | {"runpod:apiUrl": url}, stack="local")
+    assert outputs["hourlyCeilingUsd"] == ("0.00" if free else "1.12")
+    assert outputs["priceBasis"].startswith("this machine" if free else "list price of ADA_24")
