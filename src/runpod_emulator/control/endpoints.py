@@ -126,6 +126,7 @@ class EndpointRoutes:
         if inspect.isawaitable(found):
             found = await found
         if isinstance(found, str):
-            raise unprocessable(f"image '{endpoint.image}' cannot be used: {found}")
+            named = endpoint.image in found
+            raise unprocessable(found if named else f"image '{endpoint.image}' cannot be used: {found}")
         if not found:
             raise unprocessable(f"image '{endpoint.image}' not found in its registry")

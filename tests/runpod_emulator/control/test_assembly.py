@@ -10,6 +10,8 @@ import pytest
 
 from runpod_emulator import Config, control, running
 from runpod_emulator.context import Context
+from runpod_emulator.control import endpoint_rules
+from runpod_emulator.model import Endpoint
 from runpod_emulator.scaler import Scaler
 from runpod_emulator.store import Store
 from tests.runpod_emulator.control.support import KEY, FakeHost, endpoint_body
@@ -19,6 +21,24 @@ def _assemble(config: Config, store: Store) -> Context:
     ctx = Context(config=config, store=store, endpoints=control.Records(store), host=FakeHost(), api_key=KEY)
     ctx.fleet = Scaler(ctx)
     return ctx
+
+
+def _idle_endpoint() -> Endpoint:
+    body = endpoint_body(workers={"max": 0})
+    return endpoint_rules.created("emulatorendpt1", body, None, _Nothing(), now=0.0, quota=10)
+
+
+class _Nothing:
+    """Implements endpoint_rules.Known for an empty cloud."""
+
+    def workers_max_elsewhere(self, endpoint_id: str) -> int:
+        return 0
+
+    def volume(self, volume_id: str) -> None:
+        return None
+
+    def registry(self, registry_id: str) -> None:
+        return None
 
 
 class _Caller:
@@ -36,6 +56,33 @@ async def _emulator(state: Path) -> AsyncIterator[_Caller]:
     config = Config(state_dir=state, port=0, api_key=KEY)
     async with running(config, assemble=_assemble) as ctx, aiohttp.ClientSession() as session:
         yield _Caller(ctx, session)
+
+
+async def test_the_real_assembly_serves_and_streams_a_real_log(tmp_path: Path) -> None:
+    """With the real host and scaler: status, a refused image in prose, and a worker's log with resume."""
+    config = Config(state_dir=tmp_path, port=0, api_key=KEY, image_root=tmp_path)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with running(config) as ctx, aiohttp.ClientSession(headers=headers) as session:
+        async with session.get(ctx.base_url + "/_emulator/status") as answer:
+            assert (await answer.json())["ready"] is True
+        body = endpoint_body(image="oci:nowhere:latest")
+        async with session.post(ctx.base_url + "/v2/serverless", json=body) as answer:
+            assert answer.status == 422
+            assert "oci:nowhere:latest not found" in (await answer.json())["detail"]
+        ctx.fleet.endpoint_changed("nosuch")  # an endpoint that went away meanwhile is no fault
+        control.Records(ctx.store).save_endpoint(_idle_endpoint())
+        log = ctx.host.logs("w1")
+        log.append("container", "first")
+        log.append("system", "second ✓")
+        url = f"{ctx.base_url}/v2/serverless/emulatorendpt1/workers/w1/logs"
+        async with session.get(url) as stream:
+            first = await stream.content.readuntil(b"\n\n")
+            assert b'"line": "first"' in first
+        identity = first.split(b"\n")[0].removeprefix(b"id: ").decode()
+        async with session.get(url, headers={"Last-Event-ID": identity}) as stream:
+            assert '"line": "second ✓"' in (await stream.content.readuntil(b"\n\n")).decode()
+            ctx.host.logs("w1").append("container", "third")
+            assert b'"line": "third"' in await stream.content.readuntil(b"\n\n")
 
 
 async def test_jobs_live_and_die_with_their_endpoint(tmp_path: Path) -> None:
