@@ -20,7 +20,7 @@ import aiohttp
 
 from runpod_emulator.host._cache import Cache
 from runpod_emulator.host._documents import Descriptor, Image, Layer, Source, resolve
-from runpod_emulator.host._errors import BadImage, CacheUnusable, DigestMismatch, HostError
+from runpod_emulator.host._errors import BadImage, CacheUnusable, DigestMismatch, HostError, disk_errors
 from runpod_emulator.host._layout import LayoutSource
 from runpod_emulator.host._references import RegistryReference, parse
 from runpod_emulator.host._registry import RegistrySource

@@ -54,12 +54,17 @@ class Pump:
     """Reads a pipe until its last writer has gone. Owns the descriptor."""
 
     def __init__(self, descriptor: int, take: Callable[[Sequence[str]], None]) -> None:
+        """`take` gets the lines, and once, at the end, none or what was left without a line end."""
         self._descriptor, self._take = descriptor, take
         self._lines = Lines()
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         os.set_blocking(descriptor, False)
         self._loop.add_reader(descriptor, self._ready)
+
+    @property
+    def is_ended(self) -> bool:
+        return self._ended.done()
 
     async def ended(self, within_s: float) -> None:
         """Wait for the end; after `within_s` stop reading: somebody outside the worker still holds the pipe."""
@@ -83,7 +88,5 @@ class Pump:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
-            if lines := self._lines.end():
-                self._take(lines)
-        if not self._ended.done():
             self._ended.set_result(None)
+            self._take(self._lines.end())

@@ -37,10 +37,8 @@ class Program:
 def program_of(image: Image, root: Path, spec: ContainerSpec) -> Program:
     """Raises StartFailed or BadImage."""
     config = image.config
-    if spec.entrypoint:
-        argv = (*spec.entrypoint, *spec.cmd)
-    else:
-        argv = (*config.entrypoint, *(spec.cmd or config.cmd))
+    own = (*config.entrypoint, *(spec.cmd or config.cmd))
+    argv = (*spec.entrypoint, *spec.cmd) if spec.entrypoint else own
     if not argv:
         raise StartFailed(
             image.reference, "neither the image nor the endpoint names a command", "set entrypoint or cmd"

@@ -40,9 +40,23 @@ def inside(root: Path, path: str, *, create: bool = False) -> Path | None:
 
     With `create`, missing folders are made. Raises Loop when it cannot be walked.
     """
+    done, exists = _walk(root, path, create=create)
+    return root.joinpath(*done) if exists else None
+
+
+def settled(root: Path, path: str) -> str:
+    """`path` as seen from inside with every symlink that exists resolved, whether or not the end of it exists.
+
+    For whoever creates things in a root from outside: no symlink is left that could lead out. Raises Loop.
+    """
+    done, _ = _walk(root, path, create=False)
+    return "/" + "/".join(done)
+
+
+def _walk(root: Path, path: str, *, create: bool) -> tuple[list[str], bool]:
     done: list[str] = []
     todo = [part for part in path.split("/") if part not in ("", ".")][::-1]
-    links = 0
+    links, exists = 0, True
     while todo:
         part = todo.pop()
         if part == "..":
@@ -52,9 +66,9 @@ def inside(root: Path, path: str, *, create: bool = False) -> Path | None:
         try:
             mode = here.lstat().st_mode
         except FileNotFoundError:
-            if not create:
-                return None
-            here.mkdir(_MISSING_PARENT_MODE)
+            exists = create
+            if create:
+                here.mkdir(_MISSING_PARENT_MODE)
             done.append(part)
             continue
         if stat.S_ISLNK(mode):
@@ -69,7 +83,7 @@ def inside(root: Path, path: str, *, create: bool = False) -> Path | None:
             done.append(part)
         else:
             raise Loop(f"{'/'.join([*done, part])} is a file, but {path} needs a folder there")
-    return root.joinpath(*done)
+    return done, exists
 
 
 class Tree:
