@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from redaction import redact
 from runpod_emulator.context import Context
+from runpod_emulator.errors import EmulatorError
 from runpod_emulator.jobs import JobBook
 from runpod_emulator.model import Endpoint
 from runpod_emulator.ports import Container
@@ -85,10 +86,12 @@ class Lifecycle:
             reason = worker.reason or "the emulator is stopping"
             if worker.container is not None:
                 await worker.container.stop(0.0)
-        except Exception as error:  # noqa: BLE001 - the outermost edge of this worker: it fails, the emulator goes on
+        except (EmulatorError, OSError) as error:
             reason = redact(str(error)) or type(error).__name__
             _log.warning("worker %s of endpoint %s did not start: %s", worker.id, endpoint.id, reason)
-            _log.debug("start of worker %s", worker.id, exc_info=True)
+        except Exception:  # noqa: BLE001 - the outermost edge of this worker: it fails, the emulator goes on
+            reason = "the emulator failed to start or watch it; this is a fault of the emulator, please report it"
+            _log.exception("worker %s of endpoint %s", worker.id, endpoint.id)
         finally:
             self._conclude(worker, reason, expected=expected)
 
