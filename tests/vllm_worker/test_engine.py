@@ -34,6 +34,7 @@ def ended(child: Engine, within: float = 5) -> int:
         (["INFO fine", "ValueError: too long"], "ValueError: too long"),
         (
             ["(EngineCore pid=12) ERROR 11-21 09:41:45 [core.py:9] torch.OutOfMemoryError: CUDA out of memory.",
+             '  File "core.py", line 9, in run', "    raise RuntimeError(",
              "RuntimeError: Engine core initialization failed.", "bye"],
             "torch.OutOfMemoryError: CUDA out of memory. | RuntimeError: Engine core initialization failed.",
         ),

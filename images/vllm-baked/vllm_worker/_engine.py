@@ -31,9 +31,10 @@ _MILESTONES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("engine_init", re.compile(r"init engine .* took")),
 )
 
+# A finished exception (`RuntimeError: text`), not the line of source that raises it (`raise RuntimeError(`).
 _ERROR_LINE = re.compile(
-    r"(?:^|[\s\]])(?P<text>(?:[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)|api_server\.py: error"
-    r"|[\w.]+: error|CUDA error|Killed)\b.*)"
+    r"(?:^|[\s\]])(?P<text>"
+    r"(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)(?::|$)|[\w.]+: error:|CUDA error:|Killed$).*)"
 )
 _PREFIX = re.compile(r"^(?:\([^)]*\)\s*)?(?:(?:ERROR|CRITICAL|WARNING|INFO)\s+\S+\s+\S+\s+\[[^\]]*\]\s*)?")
 

@@ -44,7 +44,7 @@ def run(environ: Mapping[str, str]) -> int:
         mistakes = [str(problem) for problem in plan.problems] + _folder_mistakes(plan.model)
         if "RUNPOD_WEBHOOK_GET_JOB" not in environ:
             mistakes.append(
-                "RUNPOD_WEBHOOK_GET_JOB: is not set; jobs come from RunPod, or on one machine from `vllm-runpod emulator`"
+                "RUNPOD_WEBHOOK_GET_JOB: is not set; jobs come from RunPod, or locally from `vllm-runpod emulator`"
             )
         if mistakes:
             for mistake in mistakes:
