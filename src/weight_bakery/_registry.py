@@ -91,10 +91,14 @@ class RegistryStore:
         response, _ = await self._http.exchange(
             "HEAD",
             self._http.url(f"blobs/{digest}"),
-            ok=frozenset({200, 404}),
+            ok=frozenset({200, 403, 404}),
             what="to say whether it has a layer",
             redirects=True,
         )
+        if response.status == 403:
+            if not response.history:
+                raise self._http.refusal(response, b"", "to say whether it has a layer")
+            return True  # it is there: signed storage often allows GET at that address, but not HEAD
         length = response.headers.get("Content-Length")
         return response.status == 200 and (length is None or int(length) == size)
 
@@ -232,7 +236,8 @@ class RegistryStore:
             return error if remembered else Transient(error)
         if isinstance(error, RegistryDenied):
             challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
-            if response.status == 401 and self._http.auth.answer(challenges):
+            used = response.request_info.headers.get("Authorization")
+            if response.status == 401 and self._http.auth.answer(challenges, used):
                 return Transient(error)  # the login ran out
         elif isinstance(error, RegistryError) and response.status in (404, 416):
             return Transient(error)  # the registry has forgotten the upload

@@ -91,25 +91,35 @@ class Authenticator:
 
     async def headers(self) -> dict[str, str]:
         """Return the Authorization header that the registry is known to want, if any."""
-        if self._basic and self._credentials is not None:
-            return {"Authorization": _basic(self._credentials)}
-        if self._bearer is not None:
+        if self._bearer is not None and not self._basic:
             async with self._fetching:  # several layers in flight need one token
                 if self._token is None or time.monotonic() > self._token_ends:
                     await self._fetch_token(self._bearer)
-            return {"Authorization": f"Bearer {self._token}"}
-        return {}
+        known = self._known()
+        return {"Authorization": known} if known is not None else {}
 
-    def answer(self, challenges: Sequence[Challenge]) -> bool:
-        """Take up a challenge; False when there is nothing (more) to try."""
+    def answer(self, challenges: Sequence[Challenge], used: str | None) -> bool:
+        """Take up a challenge to a request that carried `used` as its login; False when there is nothing to try.
+
+        Several requests are under way at once: one that was sent before another one learned the login is simply sent
+        again with what is known by now.
+        """
+        if self._known() not in (None, used):
+            return True
         bearer = next((item for item in challenges if item.scheme == "bearer" and item.parameters.get("realm")), None)
         if bearer is not None:
             self._bearer, self._basic, self._token = bearer, False, None
             return True
-        if any(item.scheme == "basic" for item in challenges) and self._credentials is not None and not self._basic:
+        if any(item.scheme == "basic" for item in challenges) and self._credentials is not None and used is None:
             self._basic = True
             return True
         return False
+
+    def _known(self) -> str | None:
+        """The login as far as it is known without asking anybody."""
+        if self._basic and self._credentials is not None:
+            return _basic(self._credentials)
+        return f"Bearer {self._token}" if self._token is not None else None
 
     async def _fetch_token(self, challenge: Challenge) -> None:
         realm = URL(challenge.parameters["realm"])

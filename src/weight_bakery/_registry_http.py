@@ -117,7 +117,7 @@ class RegistryHttp:
                 replayable = data is None or isinstance(data, bytes)
                 if response.status == 401 and replayable and not last and own:
                     challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
-                    if self.auth.answer(challenges):
+                    if self.auth.answer(challenges, login.get("Authorization")):
                         response.release()
                         continue
                 try:

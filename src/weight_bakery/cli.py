@@ -148,7 +148,9 @@ def _print_plan(plan: BakePlan, *, as_json: bool) -> None:
     )
     for file in plan.files:
         files.add_row(file.path, human_size(file.size), file.left_out or "baked", style="dim" if file.left_out else "")
-    layers = Table("layer", "size", "files", "digest", "", title=plan.target, title_justify="left")
+    layers = Table("layer", "size", "files", title=plan.target, title_justify="left")
+    layers.add_column("digest", no_wrap=True)
+    layers.add_column("")
     for layer in plan.layers:
         there = {True: "there already", False: "to send", None: "known after hashing"}[layer.present]
         digest = layer.digest[:19] if layer.digest else ""

@@ -69,16 +69,20 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProce
         yield process
 
 
-def running_registry(program: Path, folder: Path, *, extra: str = "") -> "_Running":
-    """Return a context manager that runs a registry with its storage and log in `folder`."""
-    return _Running(program, folder, extra)
+def running_registry(program: Path, folder: Path, *, extra: str = "", storage: str = "") -> "_Running":
+    """Return a context manager that runs a registry with its storage and log in `folder`.
+
+    `extra` is more YAML for its configuration, `storage` more entries of its `storage` table (", key: {...}").
+    """
+    return _Running(program, folder, extra, storage)
 
 
 class _Running:
-    def __init__(self, program: Path, folder: Path, extra: str) -> None:
+    def __init__(self, program: Path, folder: Path, extra: str, storage: str) -> None:
         self._program = program
         self._folder = folder
         self._extra = extra
+        self._storage = storage
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RegistryProcess:
@@ -86,7 +90,7 @@ class _Running:
         config.write_text(
             "version: 0.1\n"
             "log: {level: info, accesslog: {disabled: false}}\n"
-            f"storage: {{filesystem: {{rootdirectory: {self._folder}/data}}, delete: {{enabled: true}}}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self._folder}/data}}{self._storage}}}\n"
             'http: {addr: "127.0.0.1:0"}\n' + self._extra
         )
         with log.open("wb") as stream:

@@ -1,17 +1,19 @@
 """Pushing to the distribution registry, read back by crane."""
 
+import asyncio
 import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.tools import Crane, RegistryProcess
+from tests.support.tools import Crane, RegistryProcess, built_tool, running_registry
 from tests.weight_bakery.proxy import CountingProxy
 from tests.weight_bakery.support import image_root, model_files, read_tar, write_deps, write_model, write_package
-from weight_bakery import BakeReceipt, BakeRequest, bake, bake_async
+from weight_bakery import BakeReceipt, BakeRequest, Credentials, RegistryDenied, RegistryError, bake, bake_async
 
 pytestmark = pytest.mark.tools
 
@@ -135,3 +137,37 @@ def test_layout_and_registry_hold_the_same_image(tmp_path: Path, registry: Regis
     here = bake(BakeRequest(model=model, to=f"oci:{tmp_path}/layout:v1"))
     there = bake(BakeRequest(model=model, to=f"{registry.host}/same/tiny:v2"))
     assert here.digest == there.digest
+
+
+def test_a_real_registry_that_wants_a_login(tmp_path: Path, registry: RegistryProcess) -> None:
+    """Without a login one clear line and nothing stored; with it the image is there."""
+    (tmp_path / "htpasswd").write_text("me:$2b$05$r4ydimfK1S/wWOReCre96e37B2uW9oJzCWe.2XmayDzLMecIdrEym\n")
+    extra = f"auth: {{htpasswd: {{realm: test, path: {tmp_path}/htpasswd}}}}\n"
+    model = str(write_model(tmp_path / "Tiny"))
+    with running_registry(built_tool("registry"), tmp_path, extra=extra) as closed:
+        request = BakeRequest(model=model, to=f"{closed.host}/closed/tiny:v1")
+        with pytest.raises(RegistryDenied, match=rf"{closed.host} refused .*HTTP 401.*docker login") as caught:
+            bake(request)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(RegistryDenied) as wrong:
+            bake(replace(request, credentials=Credentials("me", "not-the-password")))
+        assert "not-the-password" not in str(wrong.value)
+        receipt = bake(replace(request, credentials=Credentials("me", "the-password")))
+        assert receipt.sent_bytes == receipt.size
+
+
+def test_a_read_only_registry_refuses_in_one_line(tmp_path: Path, registry: RegistryProcess) -> None:
+    """405 with the registry's own words, at once."""
+    read_only = ", maintenance: {readonly: {enabled: true}}"
+    with running_registry(built_tool("registry"), tmp_path, storage=read_only) as closed:
+        request = BakeRequest(model=str(write_model(tmp_path / "Tiny")), to=f"{closed.host}/closed/tiny:v1")
+        with pytest.raises(RegistryError, match=r"refused to start an upload \(HTTP 405: Method not allowed\)"):
+            bake(request)
+
+
+async def test_two_bakes_at_once_into_one_repository(tmp_path: Path, registry: RegistryProcess) -> None:
+    """Neither disturbs the other, and each tag shows its own image."""
+    first = BakeRequest(model=str(write_model(tmp_path / "a" / "Tiny")), to=f"{registry.host}/both/tiny:a")
+    second = BakeRequest(model=str(write_model(tmp_path / "b" / "Tiny", shards=3)), to=f"{registry.host}/both/tiny:b")
+    one, two = await asyncio.gather(bake_async(first), bake_async(second))
+    assert (await bake_async(first)).digest == one.digest != two.digest
