@@ -18,6 +18,8 @@ from weight_bakery._references import LayoutReference, parse_target
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, Credentials, as_json_line
 from weight_bakery._show import ProgressDisplay, human_size
 
+__all__ = ["PASSWORD_VARIABLE", "USERNAME_VARIABLE", "ProgressDisplay", "bake_command", "human_size"]
+
 USERNAME_VARIABLE = "VLLM_RUNPOD_REGISTRY_USERNAME"
 PASSWORD_VARIABLE = "VLLM_RUNPOD_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name, not a password
 
