@@ -1,4 +1,4 @@
-"""The plugin under the real `pulumi` command: its own process and environment, a real program, the emulator behind."""
+"""The plugin under both engines: a process and environment of its own, a real program, the emulator behind."""
 
 import asyncio
 import os
@@ -8,22 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.pulumi_runpod.cli_project import CLI, PLUGIN_ENVIRONMENT, Project
 from tests.pulumi_runpod.cloud import KEY, Cloud
+from tests.pulumi_runpod.project import CLI, PLUGIN_ENVIRONMENT, Project
 
+NO_CLI = pytest.mark.skipif(CLI is None, reason="needs the `pulumi` command on PATH")
 pytestmark = [
-    pytest.mark.pulumi_cli,
     pytest.mark.slow,
-    pytest.mark.skipif(CLI is None, reason="needs the `pulumi` command on PATH"),
     pytest.mark.skipif(not PLUGIN_ENVIRONMENT.exists(), reason="needs the plugin's environment (.local/envs/plugin)"),
 ]
 
 
-@pytest.fixture
-async def project(cloud: Cloud, tmp_path: Path) -> AsyncIterator[Project]:
+@pytest.fixture(params=["embedded", pytest.param("cli", marks=[pytest.mark.pulumi_cli, NO_CLI])])
+async def project(request: pytest.FixtureRequest, cloud: Cloud, tmp_path: Path) -> AsyncIterator[Project]:
     folder = tmp_path / "project"
     folder.mkdir()
-    project = Project(folder, cloud.url, KEY)
+    project = Project(folder, cloud.url, KEY, embedded=request.param == "embedded")
     await project.init()
     yield project
     if "resources" in project.state_text():
@@ -97,6 +96,7 @@ async def test_preview_needs_no_key(project: Project) -> None:
     assert "there is no RunPod API key; set RUNPOD_API_KEY" in failed.text
 
 
+@pytest.mark.parametrize("project", [pytest.param("cli", marks=[pytest.mark.pulumi_cli, NO_CLI])], indirect=True)
 async def test_an_existing_volume_is_imported(project: Project, cloud: Cloud) -> None:
     """By id alone; the generated program and the next preview agree with it. A missing id is said to be missing."""
     made = await cloud.call("POST", "/v2/network-volumes", {"name": "old", "size": 30, "dataCenter": "EU-RO-1"})

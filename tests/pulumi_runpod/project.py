@@ -1,9 +1,10 @@
-"""A tiny Pulumi project in a temporary folder, driven by the real CLI."""
+"""A tiny Pulumi project in a temporary folder, driven by the real CLI or by the embedded engine."""
 
 import asyncio
 import json
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,10 @@ class Outcome:
 class Project:
     """One stack `dev` on a file backend of its own."""
 
-    def __init__(self, folder: Path, api_url: str, key: str) -> None:
+    def __init__(self, folder: Path, api_url: str, key: str, *, embedded: bool) -> None:
         self.folder = folder
+        self._command = [sys.executable, "-m", "pulumi_embedded"] if embedded else [CLI or "pulumi"]
+        self._flags = [] if embedded else ["--non-interactive"]
         self.steps: dict[str, Any] = {}
         self.outputs: list[str] = []
         self._env = {
@@ -106,9 +109,8 @@ class Project:
 
     async def run(self, *arguments: str, **wish: Any) -> Outcome:
         self.set(**wish)
-        assert CLI is not None
         process = await asyncio.create_subprocess_exec(
-            CLI, *arguments, "--non-interactive", cwd=self.folder, env=self._env,
+            *self._command, *arguments, *self._flags, cwd=self.folder, env=self._env,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         stdout, stderr = await process.communicate()
@@ -118,9 +120,8 @@ class Project:
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
         """A command that goes on while the test does something else. A group of its own, as in a terminal."""
-        assert CLI is not None
         return await asyncio.create_subprocess_exec(
-            CLI, *arguments, "--non-interactive", cwd=self.folder, env=self._env, start_new_session=True,
+            *self._command, *arguments, *self._flags, cwd=self.folder, env=self._env, start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
 
