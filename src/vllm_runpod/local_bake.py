@@ -1,4 +1,4 @@
-"""Bakes the image of stack `local` from what `make up` has set up: the model folder, the worker's packages, its code."""
+"""Bakes the image of stack `local` from what `make up` has set up: model folder, worker packages, worker code."""
 
 from pathlib import Path
 from typing import Any
