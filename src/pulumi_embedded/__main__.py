@@ -1,10 +1,13 @@
 """`python -m pulumi_embedded`."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run a command and exit with its code."""
+    # gRPC's own remarks about connections that end (they all do, at the end) are for nobody.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from pulumi_embedded._protos import use_generated_modules_only
 
     use_generated_modules_only()

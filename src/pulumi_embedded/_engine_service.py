@@ -17,7 +17,7 @@ _COMPARATOR = re.compile(r"(>=|<=|>|<|=|==|!=)?\s*v?(\d+)(?:\.(\d+|x))?(?:\.(\d+
 
 
 class EngineService(engine_pb2_grpc.EngineServicer):
-    """Messages go to the operation's events. An error message makes the operation fail."""
+    """Messages go to the operation's events. An error message alone fails nothing (recorded: `program_logs_error`)."""
 
     def __init__(self) -> None:
         self._root = ""
@@ -28,8 +28,6 @@ class EngineService(engine_pb2_grpc.EngineServicer):
     async def Log(self, request: Any, context: Any) -> Any:
         if self.deployment is not None and not self.muted:
             severity = _SEVERITY.get(request.severity, "info")
-            if severity == "error":
-                self.deployment.errored = True
             self.deployment.events.diagnostic(severity, request.urn, request.message, request.ephemeral)
         return Empty()
 

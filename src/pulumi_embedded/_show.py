@@ -96,9 +96,9 @@ def _at(values: Any, path: Sequence[str | int]) -> tuple[Any, bool, bool]:
     for element in path:
         while isinstance(values, Secret):
             values, secret = values.value, True
-        if (isinstance(values, dict) and isinstance(element, str) and element in values) or (
-            isinstance(values, list) and isinstance(element, int) and 0 <= element < len(values)
-        ):
+        if isinstance(values, dict) and element in values:
+            values = values[str(element)]
+        elif isinstance(values, list) and isinstance(element, int) and 0 <= element < len(values):
             values = values[element]
         else:
             return None, False, secret

@@ -35,6 +35,25 @@ def record(scenario: Scenario, root: Path) -> list[dict[str, Any]]:
     return comparable(scenario, play(scenario, Sandbox(root, "cli", cli_virtualenv())))
 
 
+def differences(mine: list[dict[str, Any]], recorded: list[dict[str, Any]]) -> list[str]:
+    """What is not alike, a line each."""
+    found = []
+    for number, (have, want) in enumerate(zip(mine, recorded, strict=True)):
+        for key in want:
+            if have[key] == want[key]:
+                continue
+            where = f"act {number} ({want['run']}), {key}"
+            if not isinstance(want[key], list):
+                found.append(f"{where}: {have[key]!r}, and the CLI {want[key]!r}")
+                continue
+            ours, theirs = ([json.dumps(item) for item in side[key]] for side in (have, want))
+            found += [f"{where}: only ours: {item}" for item in ours if item not in theirs]
+            found += [f"{where}: only the CLI's: {item}" for item in theirs if item not in ours]
+            if sorted(ours) == sorted(theirs):
+                found.append(f"{where}: another order: {ours}, and the CLI {theirs}")
+    return found
+
+
 def read(name: str) -> Any:
     """What was recorded."""
     return json.loads((RECORDED / f"{name}.json").read_text())

@@ -125,7 +125,7 @@ SCENARIOS = [
     Scenario("program_run_error", (up('raise pulumi.RunError("stop")'),), handover=False),
     Scenario("program_logs_error", (up(CHAIN), up('Thing("a", value=1)\npulumi.log.error("oh")')), handover=False),
     Scenario("program_async", (up('async def main():\n    return {"n": Thing("a", value=1).url}\npulumi.run(main)'),)),
-    Scenario("duplicate_urn", (up('Thing("a", value=1)\nThing("a", value=2)'),), handover=False, ordered=False),
+    Scenario("duplicate_urn", (up('a = Thing("a", value=1)\nThing("a", O(depends_on=[a]), value=2)'),), handover=False),
     Scenario("protect", (
         up('Thing("a", O(protect=True), fixed=1)'), preview('Thing("a", O(protect=True), fixed=2)'), up(), up(EMPTY),
         destroy(), up('Thing("a", fixed=2)'), destroy(),
@@ -196,8 +196,8 @@ SCENARIOS = [
         up('g = Group("h", O(aliases=[pulumi.Alias(name="g")]))\na = Thing("h-a", O(parent=g), value=1)\nThing("b", O(parent=a), value=a.url)'),
     )),
     Scenario("alias_conflict", (
-        up('Thing("a", value=1)'), up('Thing("a", value=1)\nThing("b", O(aliases=[pulumi.Alias(name="a")]), value=1)'),
-    ), handover=False, ordered=False),
+        up('Thing("a", value=1)'), up('a = Thing("a", value=1)\nThing("b", O(depends_on=[a], aliases=[pulumi.Alias(name="a")]), value=1)'),
+    ), handover=False),
     Scenario("component", (
         up('g = Group("g", x=1)\na = Thing("a", O(parent=g), value=1)\ng.register_outputs({"u": a.url})'), up(),
         preview('g = Group("g", x=2)\na = Thing("a", O(parent=g), value=1)\ng.register_outputs({"u": "new"})'), up(), up(EMPTY),

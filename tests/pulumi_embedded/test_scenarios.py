@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.pulumi_embedded.record import comparable, play, read, record
+from tests.pulumi_embedded.record import comparable, differences, play, read, record
 from tests.pulumi_embedded.scenarios import SCENARIOS, Scenario
 from tests.pulumi_embedded.support import STACK, Sandbox, has_cli
 from tests.pulumi_embedded.virtualenv import cli_virtualenv, own_virtualenv
@@ -20,8 +20,9 @@ def _named(scenarios: list[Scenario]) -> list[Any]:
 def _check(scenario: Scenario, root: Path) -> None:
     sandbox = Sandbox(root, "embedded", own_virtualenv())
     outcomes = play(scenario, sandbox)
-    for number, (mine, recorded) in enumerate(zip(comparable(scenario, outcomes), read(scenario.name), strict=True)):
-        assert mine == recorded, f"act {number} ({recorded['run']}):\n{outcomes[number].output}"
+    found = differences(comparable(scenario, outcomes), read(scenario.name))
+    outputs = "\n".join(outcome.output for outcome in outcomes)
+    assert not found, "\n".join([*found, outputs])
 
 
 @pytest.mark.parametrize("scenario", _named([s for s in SCENARIOS if s.quick]))
@@ -43,7 +44,7 @@ def test_does_what_the_cli_was_recorded_to_do_in_rarer_cases(scenario: Scenario,
 @pytest.mark.parametrize("scenario", _named(SCENARIOS))
 def test_the_cli_still_does_what_was_recorded(scenario: Scenario, tmp_path: Path) -> None:
     """The recordings are the CLI's behaviour, not ours."""
-    assert record(scenario, tmp_path / "sandbox") == read(scenario.name)
+    assert not differences(record(scenario, tmp_path / "sandbox"), read(scenario.name))
 
 
 @pytest.mark.slow
