@@ -8,7 +8,7 @@ from rich.console import Console
 from vllm_runpod.errors import CommandError, SetupMissing
 from vllm_runpod.project import LOCAL_STACK, Project
 from weight_bakery import BakeReceipt, BakeRequest, bake, image_name
-from weight_bakery._show import ProgressDisplay
+from weight_bakery.cli import ProgressDisplay
 
 WORKER_CODE = ("images/vllm-baked/vllm_worker", "src/vllm_options", "src/redaction")
 """Package folders of the code layer, relative to the project."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.support import ROOT, environment, free_port
 from tests.live.life_cycle import Cloud, run_life_cycle
+from tests.runpod_emulator.host.support import shell_image
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,9 +29,20 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     """A real emulator process with a state directory of its own."""
     state = tmp_path / "emulator"
     port = free_port()
+    shell_image("exit 0").write(tmp_path / "images" / "demo")
     with (tmp_path / "emulator.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "runpod_emulator", "--port", str(port), "--state", str(state)],
+            [
+                sys.executable,
+                "-m",
+                "runpod_emulator",
+                "--port",
+                str(port),
+                "--state",
+                str(state),
+                "--image-root",
+                str(tmp_path),
+            ],
             env=environment(PYTHONPATH=os.pathsep.join(sys.path)),
             stdout=log,
             stderr=log,
@@ -46,7 +58,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
                 assert time.monotonic() < deadline, "the emulator did not start"
                 time.sleep(0.05)
         url = f"http://127.0.0.1:{port}"
-        yield Cloud(url, f"{url}/v2", (state / "api-key").read_text().strip(), "life-cycle", image="demo/worker:1")
+        yield Cloud(url, f"{url}/v2", (state / "api-key").read_text().strip(), "life-cycle", image="oci:images/demo:1")
     finally:
         process.terminate()
         process.wait(60)

@@ -79,7 +79,7 @@ def test_up_again_changes_nothing(clone: Clone) -> None:
 def test_a_changed_option_is_one_update_and_is_served(clone: Clone) -> None:
     """A new maxModelLen shows as updates of the template and the endpoint alone, and the new release serves it."""
     before = endpoint(clone)
-    clone.edit("Pulumi.local.yaml", "maxModelLen: \"2048\"", "maxModelLen: \"1024\"")
+    clone.edit("Pulumi.local.yaml", 'maxModelLen: "2048"', 'maxModelLen: "1024"')
     steps = [step for step in json.loads(clone.run("preview", "--json").stdout)["steps"] if step["op"] != "same"]
     assert [
         (step["op"], step["urn"].split("::")[-2].split("$")[-1])
