@@ -134,6 +134,7 @@ def test_pins_requirements_and_data_speak_of_one_vllm() -> None:
     assert pins["gpu_image"]["tag"] == f"v{pins['vllm']}"
     assert f"{package['name']}=={package['version']} " in (ROOT / "requirements" / "vllm.txt").read_text()
     assert f"{package['name']}=={package['version']}" in (ROOT / "requirements" / "vllm.in").read_text()
+    assert (ROOT / "images/vllm-baked/vllm_worker/data" / f"modelinfos-{pins['vllm']}.json").is_file()
     digest = pins["gpu_image"]["digest"]
     assert digest == "" or digest.startswith("sha256:")
     assert f"{pins['gpu_image']['repository']}:{pins['gpu_image']['tag']}" in pins["gpu_image"]["digest_command"]

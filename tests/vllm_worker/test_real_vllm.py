@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,16 @@ pytestmark = [
     pytest.mark.skipif(not DEPS.exists(), reason="no worker dependencies in .local/worker-deps"),
     pytest.mark.skipif(not (MODEL / "config.json").exists(), reason="no model in .local/models"),
 ]
+
+
+def test_the_model_infos_are_what_the_installed_vllm_finds(tmp_path: Path) -> None:
+    """Dumping again gives the same bytes."""
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    tool = ROOT / "tools" / "dump_vllm_modelinfos.py"
+    subprocess.run([str(PYTHON), str(tool), "--out", str(tmp_path)], check=True, env=environment, timeout=200)
+    (dumped,) = tmp_path.glob("modelinfos-*.json")
+    kept = ROOT / "images" / "vllm-baked" / "vllm_worker" / "data" / dumped.name
+    assert dumped.read_bytes() == kept.read_bytes()
 
 
 async def running(worker: Worker) -> float:
@@ -53,6 +65,7 @@ async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: 
         ready = await worker.event("ready", within=300)
         print(json.dumps(ready))  # noqa: T201 - the figures of this machine
         assert {"imports", "engine_process", "weights", "engine_init", "server", "warm_up"} <= set(ready["phases"])
+        assert ready["phases"]["configuration"] < 3, "vLLM looked at the model's class again in a process of its own"
         question = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0}
         chat: dict[str, Any] = {"openai_route": "/v1/chat/completions", "openai_input": {**question, "max_tokens": 32}}
         answer = (await platform.result(await platform.submit(chat), 60))["output"][0]

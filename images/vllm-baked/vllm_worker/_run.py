@@ -18,6 +18,7 @@ from vllm_worker._errors import EngineError
 from vllm_worker._handler import Handler
 from vllm_worker._log import event
 from vllm_worker._ready import Stopped, wait_healthy, warm_up
+from vllm_worker._seed import cache_root, seed_model_infos
 from vllm_worker._serve import Supervisor, serve
 from vllm_worker._stop import StopRequest
 
@@ -94,6 +95,10 @@ def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float) -> None
     for note in launch.notes:
         event("note", note)
     event("command", f"starting {redact(shlex.join(launch.command))}", vllm=machine.vllm_version)
+    try:
+        seed_model_infos(machine.vllm_version, plan.model, cache_root(launch.environment))
+    except OSError as error:
+        event("note", f"vLLM's cache cannot be written ({error}); its start takes some seconds more")
     own_children()
     spawned_at = time.monotonic()
     try:
