@@ -29,7 +29,7 @@ from pulumi_embedded._steps import (
     UPDATE,
     Step,
 )
-from pulumi_embedded._values import UNKNOWN, Secret, equal
+from pulumi_embedded._values import UNKNOWN, Secret, equal, keep_secret
 
 
 class PartialFailure(EngineError):
@@ -175,8 +175,9 @@ async def _refresh(deployment: DeploymentBase, step: Step) -> None:
         return
     new = step.new = old.copy()
     new.id, new.init_errors = result.id, init_errors
-    new.inputs = old.inputs if result.inputs is None else result.inputs
-    new.outputs = result.outputs
+    # A plugin that forgets to mark secrets when it reads must not put them into the state in clear.
+    new.inputs = old.inputs if result.inputs is None else keep_secret(result.inputs, old.inputs)
+    new.outputs = keep_secret(result.outputs, old.outputs)
     if not equal(new.inputs, old.inputs) or not equal(new.outputs, old.outputs):
         new.modified = now()
     if old.external:

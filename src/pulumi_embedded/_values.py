@@ -114,6 +114,21 @@ def without_secrets(value: Any) -> Any:
     return value
 
 
+def keep_secret(new: Any, old: Any) -> Any:
+    """`new`, with everything marked secret that was secret in `old` at the same place."""
+    if isinstance(old, Secret):
+        return new if isinstance(new, Secret) else Secret(new)
+    if isinstance(new, dict) and isinstance(old, dict):
+        return {key: keep_secret(value, old.get(key)) for key, value in new.items()}
+    if isinstance(new, list) and isinstance(old, list):
+        known = [*old, *[None] * len(new)]
+        # An item may have moved: where one of a list's items is secret, none is shown.
+        hidden = any(has_secret(item) for item in old) and len(new) != len(old)
+        marked = [keep_secret(item, known[i]) for i, item in enumerate(new)]
+        return [Secret(item) if hidden and not isinstance(item, Secret) else item for item in marked]
+    return new
+
+
 def deep_copy(value: Any) -> Any:
     """A copy whose containers may be changed without touching the original."""
     return rebuild(value, lambda item: item)

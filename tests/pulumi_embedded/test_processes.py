@@ -58,7 +58,9 @@ def _end(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, output
 
 
-def _start_hanging(sandbox: Sandbox, program: str = ONE, name: str = "a", kind: str = "hang") -> "subprocess.Popen[str]":
+def _start_hanging(
+    sandbox: Sandbox, program: str = ONE, name: str = "a", kind: str = "hang"
+) -> "subprocess.Popen[str]":
     sandbox.program(program)
     sandbox.faults([fault("create", name, kind, seconds=60)])
     process = sandbox.start("up", "--stack", STACK, "--yes", "--skip-preview")

@@ -116,7 +116,12 @@ def test_equality_is_the_clis(left: Any, right: Any, alike: bool) -> None:
     assert equal(left, right) is alike
 
 
-@given(st.lists(st.one_of(st.integers(0, 99), st.text(min_size=1, max_size=5).filter(lambda t: t != "*" and "\\" not in t)), min_size=1))
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 99), st.text(min_size=1, max_size=5).filter(lambda t: t != "*" and "\\" not in t)),
+        min_size=1,
+    )
+)
 def test_paths_print_as_they_parse(path: list[str | int]) -> None:
     """Any path survives being written."""
     assert list(parse_path(format_path(path))) == path
@@ -174,7 +179,9 @@ def test_a_wrong_passphrase_is_told_in_one_line() -> None:
         PassphraseCrypter(CLI_SALT, None).check()
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("20m", 1200), ("1h30m", 5400), ("1.5s", 1.5), ("90s", 90), ("500ms", 0.5), ("0", 0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20m", 1200), ("1h30m", 5400), ("1.5s", 1.5), ("90s", 90), ("500ms", 0.5), ("0", 0)]
+)
 def test_durations(text: str, seconds: float) -> None:
     """Timeouts are written as Go writes durations."""
     assert parse_duration(text) == seconds

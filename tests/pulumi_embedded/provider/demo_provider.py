@@ -335,6 +335,9 @@ class Demo(provider_pb2_grpc.ResourceProviderServicer):
             await self._fault("read", request.name, context)
             return provider_pb2.ReadResponse()
         inputs = dict(thing["inputs"])
+        for key, value in decode_struct(request.inputs).items():
+            if is_secret(value) and key in inputs:
+                inputs[key] = secret(inputs[key])
         if inputs.get("password") is not None:
             inputs["password"] = secret(inputs["password"])
         outputs = self._outputs(inputs, request.id, thing["serial"])
