@@ -88,12 +88,17 @@ async def test_an_endpoint_that_never_serves_stays_in_the_state(project: Project
 
 
 async def test_preview_needs_no_key(project: Project) -> None:
-    """The whole plan without a key; a real run says what is missing."""
+    """The whole plan without a key; a real run says what is missing. A key in the stack is never in clear."""
     project.forget_key()
     assert set((await project.preview()).values()) == {"create"}
     failed = await project.up()
     assert failed.code != 0
     assert "there is no RunPod API key; set RUNPOD_API_KEY" in failed.text
+    assert (await project.run("config", "set", "--secret", "runpod:apiKey", KEY, "--stack", "dev")).code == 0
+    created = await project.up()
+    assert created.code == 0, created.text
+    assert KEY not in project.state_text()
+    assert KEY not in "".join(project.outputs)
 
 
 @pytest.mark.parametrize("project", [pytest.param("cli", marks=[pytest.mark.pulumi_cli, NO_CLI])], indirect=True)

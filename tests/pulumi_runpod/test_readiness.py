@@ -3,8 +3,11 @@
 import asyncio
 
 import pytest
+from aiohttp import web
 from google.protobuf import empty_pb2
 
+from pulumi_runpod.provider.readiness import NotReady, Readiness
+from runpod_rest import KeyRefused
 from tests.pulumi_runpod.cloud import KEY, Cloud
 from tests.pulumi_runpod.engine_player import InitError, Player, State
 from tests.pulumi_runpod.test_life_cycles import ENDPOINT
@@ -95,3 +98,46 @@ async def test_progress_is_shown(player: Player) -> None:
     await player.up(State("Endpoint", "llm"), ENDPOINT)
     assert any("probe job in queue" in line for line in player.logs)
     assert player.logs[-1].startswith("serves (after")
+
+
+async def test_a_load_balancer_is_asked_by_http(player: Player, cloud: Cloud) -> None:
+    """204 means wait, 200 means ready; the key goes along, and never to a host that is not allowed."""
+    state = State("Endpoint", "lb")
+    balanced = {**ENDPOINT, "type": "LOAD_BALANCER", "waitForReady": False}
+    await player.up(state, balanced)
+    answers = [503, 204, 200]
+    keys: list[str] = []
+
+    async def worker(request: web.Request) -> web.Response:
+        keys.append(request.headers["Authorization"])
+        return web.Response(status=answers.pop(0) if request.path == "/health" else 404)
+
+    runner = web.AppRunner(web.Application())
+    runner.app.router.add_get("/{tail:.*}", worker)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    session = player.provider._session
+    assert session is not None
+
+    def readiness(base: str, seconds: float, path: str = "/health") -> Readiness:
+        return Readiness(
+            session=session,
+            urn=state.urn(),
+            endpoint_id=state.id,
+            endpoint_type="LOAD_BALANCER",
+            request_urls={"base": base},
+            probe={"path": path},
+            deadline=session.clock() + seconds,
+            version=None,
+        )
+
+    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        await readiness(base, 5).wait()
+        assert keys == [f"Bearer {KEY}"] * 3
+        with pytest.raises(NotReady, match="GET /wrong answered 404"):
+            await readiness(base, 0.2, "/wrong").wait()
+        with pytest.raises(KeyRefused):
+            await readiness("https://elsewhere.example", 5).wait()
+    finally:
+        await runner.cleanup()

@@ -19,6 +19,8 @@ from runpod_rest import Client, NotFound, RateLimited, RunPodError, Unauthorized
 Json = dict[str, Any]
 DEFAULT_PROBE: Json = {"openai_route": "/v1/models"}
 _STATUS_EVERY_S = 10.0
+_WORKERS_EVERY_POLLS = 5
+"""Workers are looked at less often than the probe: the control plane allows few calls a minute, the job API many."""
 _MAX_FAILED_PROBES = 3
 _MAX_CRASHES = 3
 _MAX_LOST_CALLS = 10
@@ -59,6 +61,7 @@ class Readiness:
         self._states: dict[str, str] = {}
         self._crashed: list[str] = []
         self._lost_calls = 0
+        self._looked_at = float("-inf")
         self._job: str | None = None
 
     async def wait(self) -> None:
@@ -159,7 +162,7 @@ class Readiness:
             return True
         version = self._versions.get(str(status.get("workerId")))
         if version is None:
-            await self._look_at_workers(client)
+            await self._look_at_workers(client, now=True)
             version = self._versions.get(str(status.get("workerId")))
         if version is not None:
             return version >= self._version
@@ -176,7 +179,11 @@ class Readiness:
             return False
         return isinstance(rollout, dict) and rollout.get("inProgress") is False
 
-    async def _look_at_workers(self, client: Client) -> None:
+    async def _look_at_workers(self, client: Client, *, now: bool = False) -> None:
+        since = self._session.clock() - self._looked_at
+        if not now and since < _WORKERS_EVERY_POLLS * self._session.poll_s:
+            return
+        self._looked_at = self._session.clock()
         try:
             answer = await client.endpoint_workers(self._id)
         except NotFound as error:
