@@ -131,13 +131,14 @@ def test_pins_requirements_and_data_speak_of_one_vllm() -> None:
     package = pins["cpu_package"]
     assert pins["vllm"] in versions()
     assert pins["vllm"] == latest_version() == package["version"]
-    assert pins["gpu_image"]["tag"] == f"v{pins['vllm']}"
+    assert pins["base"]["image"] == f"vllm/vllm-openai:v{pins['vllm']}"
+    assert pins["base"]["python"] == "3.12", "the Python of the base image, for which the worker's layer is installed"
     assert f"{package['name']}=={package['version']} " in (ROOT / "requirements" / "vllm.txt").read_text()
     assert f"{package['name']}=={package['version']}" in (ROOT / "requirements" / "vllm.in").read_text()
     assert (ROOT / "images/vllm-baked/vllm_worker/data" / f"modelinfos-{pins['vllm']}.json").is_file()
-    digest = pins["gpu_image"]["digest"]
+    digest = pins["base"]["digest"]
     assert digest == "" or digest.startswith("sha256:")
-    assert f"{pins['gpu_image']['repository']}:{pins['gpu_image']['tag']}" in pins["gpu_image"]["digest_command"]
+    assert pins["base"]["digest_command"].endswith(pins["base"]["image"])
 
 
 def test_the_dockerfile_builds_from_a_digest_as_an_unprivileged_user() -> None:
