@@ -39,7 +39,7 @@ def _resource_page(resource: Resource) -> str:
     text += f"{resource.example}```\n\n"
     text += "".join(f"- {note}\n" for note in resource.notes) + "\n"
     text += f"Type token: `{resource.token}`. Import: `pulumi import {resource.token} <name> <id>`.\n\n"
-    text += "## Inputs\n\n" + _table([f for f in resource.inputs if not f.sdk_hidden])
+    text += "## Inputs\n\n" + _table(resource.inputs)
     for kind in objects_in(f for f in resource.inputs if not f.sdk_hidden):
         text += f"\n### {kind.name}\n\n{kind.doc}\n\n" + _table([f for f in kind.fields if f.is_input])
     text += "\n## Outputs\n\nEvery input that RunPod keeps, as it is there, and:\n\n"
@@ -53,7 +53,7 @@ def _resource_page(resource: Resource) -> str:
 def _table(fields: Sequence[Field]) -> str:
     text = "| name | type | required, default | a change | |\n|---|---|---|---|---|\n"
     for field in fields:
-        text += f"| `{field.name}` | {_type(field.type)} | {_default(field)} | {_change(field)} | {_words(field)} |\n"
+        text += f"| `{field.name}` | {'the resource' if field.sdk_hidden else _type(field.type)} | {_default(field)} | {_change(field)} | {_words(field)} |\n"
     return text
 
 
