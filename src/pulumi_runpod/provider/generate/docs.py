@@ -53,7 +53,8 @@ def _resource_page(resource: Resource) -> str:
 def _table(fields: Sequence[Field]) -> str:
     text = "| name | type | required, default | a change | |\n|---|---|---|---|---|\n"
     for field in fields:
-        text += f"| `{field.name}` | {'the resource' if field.sdk_hidden else _type(field.type)} | {_default(field)} | {_change(field)} | {_words(field)} |\n"
+        kind = "the resource" if field.sdk_hidden else _type(field.type)
+        text += f"| `{field.name}` | {kind} | {_default(field)} | {_change(field)} | {_words(field)} |\n"
     return text
 
 
