@@ -227,3 +227,18 @@ async def test_batches_come_back_in_order(tmp_path: Path, prompts: list[str]) ->
     async with vllm(tmp_path, answer) as upstream:
         answered = await upstream.answer_batch(Batch(tuple(prompts), {"max_tokens": 7}), lambda _: None)
     assert answered == {"results": [{"prompt": prompt, "text": prompt[::-1]} for prompt in prompts]}
+
+
+def test_the_private_socket_has_a_path_that_the_kernel_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder for this user alone, also where TMPDIR is long; removed without a trace."""
+    for folder in (tmp_path, tmp_path / ("x" * 100)):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        address = Address.choose(None)
+        assert address.socket is not None
+        assert len(address.socket) <= 107
+        assert Path(address.socket).parent.stat().st_mode & 0o077 == 0
+        address.remove()
+        assert not Path(address.socket).parent.exists()
+        assert not [entry for entry in folder.iterdir() if entry.name.startswith("vllm-worker-")]
+    assert Address.choose(8000).arguments == ("--host=127.0.0.1", "--port=8000")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import time
@@ -202,6 +203,9 @@ async def test_a_killed_worker_takes_vllm_along(start: Start, platform: JobApi) 
     await worker.finished()
     for pid in [*server, *others, worker.engine_pid()]:
         assert await gone(pid)
+    # Only the dead worker's own socket folder is left; in a container it goes with the container.
+    (argument,) = [word for word in worker.requests()[0]["started"] if word.startswith("--uds=")]
+    shutil.rmtree(Path(argument.removeprefix("--uds=")).parent)
 
 
 async def test_mistakes_in_the_environment_are_all_told_before_vllm_starts(start: Start) -> None:

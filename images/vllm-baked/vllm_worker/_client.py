@@ -9,6 +9,11 @@ from pathlib import Path
 import aiohttp
 
 
+FOLDER_PREFIX = "vllm-worker-"
+SOCKET_PATH_BYTES = 100
+"""Linux allows 107; a TMPDIR may be longer."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where vLLM listens: a Unix socket in a folder that only this user can open, or a loopback port."""
@@ -21,7 +26,11 @@ class Address:
         """A socket in a fresh folder; a port only where somebody asked for one."""
         if port is not None:
             return cls(port=port)
-        return cls(socket=str(Path(tempfile.mkdtemp(prefix="vllm-worker-")) / "vllm.sock"))
+        folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
+        if len(f"{folder}/vllm.sock") > SOCKET_PATH_BYTES:
+            Path(folder).rmdir()
+            folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir="/tmp")  # noqa: S108 - private to this user
+        return cls(socket=f"{folder}/vllm.sock")
 
     @property
     def arguments(self) -> tuple[str, ...]:
