@@ -8,7 +8,6 @@ from pathlib import Path
 
 import aiohttp
 
-
 FOLDER_PREFIX = "vllm-worker-"
 SOCKET_PATH_BYTES = 100
 """Linux allows 107; a TMPDIR may be longer."""
@@ -29,7 +28,7 @@ class Address:
         folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
         if len(f"{folder}/vllm.sock") > SOCKET_PATH_BYTES:
             Path(folder).rmdir()
-            folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir="/tmp")  # noqa: S108 - private to this user
+            folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir="/tmp")
         return cls(socket=f"{folder}/vllm.sock")
 
     @property
