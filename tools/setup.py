@@ -202,7 +202,7 @@ def set_up_dev(steps: Steps, tool: Path) -> None:
 
 def set_up_worker_layer(steps: Steps, tool: Path) -> None:
     """The worker's packages as the GPU image needs them: its Python is not this machine's."""
-    version = json.loads((ROOT / "images" / "vllm-baked" / "pins.json").read_text())["base"]["python"]
+    version = json.loads((ROOT / "images" / "vllm-baked" / "pins.json").read_text())["gpu_image"]["python"]
     lock = REQUIREMENTS / "worker.txt"
     folder = LOCAL / "worker-layer"
     platform_options = (

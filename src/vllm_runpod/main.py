@@ -126,10 +126,10 @@ def doctor(context: click.Context, as_json: bool) -> None:
 def _add_room_commands() -> None:
     """The commands that belong to a room live there and are only hung in here."""
     from runpod_emulator.cli import emulator
-    from weight_bakery.cli import bake_command
+    from vllm_runpod import bake
 
     cli.add_command(emulator, "emulator")
-    cli.add_command(bake_command, "bake")
+    cli.add_command(bake.command(), "bake")
 
 
 def main(arguments: list[str] | None = None) -> int:
