@@ -118,6 +118,7 @@ class Cache:
         about = {
             "reference": image.reference,
             "digest": image.digest,
+            "config": image.config_digest,
             "layers": [
                 {"digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size} for layer in image.layers
             ],

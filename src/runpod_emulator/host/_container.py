@@ -29,7 +29,7 @@ log = logging.getLogger("runpod_emulator.host")
 _START_S = 30.0
 _EXECUTED_S = 5.0
 _CLEAN_S = 5.0
-_PAUSE_S = 0.002
+_PAUSE_S = 0.001
 _DRAIN_S = 1.0
 _KILL_S = 2.0
 
@@ -263,7 +263,7 @@ class LocalContainer:
         """Usually there is nothing to do. What somebody's kill -9 of the wrong process left is ended here."""
         deadline = time.monotonic() + _CLEAN_S
         while left := self._left():
-            for process in left:
+            for process in sorted(left, key=lambda process: process.started):  # parents first
                 processes.kill(process)
             if time.monotonic() > deadline:
                 log.error("worker %s: %d processes cannot be killed: %s", self.worker_id, len(left), left)
@@ -271,8 +271,9 @@ class LocalContainer:
             await asyncio.sleep(_PAUSE_S)
 
     def _left(self) -> set[Process]:
-        if self._launch.namespaces:
-            return set(processes.in_pid_namespace(self._namespace)) if self._namespace else set()
+        if self._namespace:
+            return set(processes.in_pid_namespace(self._namespace))
+        # Without namespaces; or bubblewrap was killed so early that its child had not yet asked to die with it.
         states = processes.all_states()
         marked = {each.process for each in states if processes.has_marker(each.process.pid, self._marker)}
         # The program leads a session of its own, and it ended just now, so the id is not used again yet.
@@ -283,7 +284,8 @@ class LocalContainer:
     def _code(self) -> int:
         if self._launch.namespaces and "exit-code" in self._messages:
             code = self._number("exit-code")
-            # bubblewrap says 128 + n for signal n, as shells do; the kernel knows which of the two it was.
+            # bubblewrap says 128 + n for signal n, as shells do. The kernel knows which of the two it was, from 6.15
+            # on and if the program lived long enough to be looked at; else it is taken for a signal.
             if code > 128:
                 status = processes.wait_status(self._program_fd) if self._program_fd is not None else None
                 return os.waitstatus_to_exitcode(status) if status is not None else 128 - code

@@ -104,7 +104,7 @@ class LocalHost:
             deadline, had = time.monotonic() + _REAP_S, False
             while left := record.alive():
                 had = True
-                for process in left:
+                for process in sorted(left, key=lambda process: process.started):  # parents first
                     processes.kill(process)
                 if time.monotonic() > deadline:
                     log.error("worker %s: left-over processes cannot be killed: %s", record.worker_id, left)

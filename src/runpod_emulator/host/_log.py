@@ -8,6 +8,7 @@ the dropped ones.
 
 import asyncio
 import json
+import os
 import re
 import threading
 from collections import deque
@@ -49,6 +50,7 @@ class WorkerLogFile:
         self._recent: deque[Line] = deque(maxlen=_RECENT)
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._secrets: tuple[str, ...] = ()
+        self._torn = self._ends_torn()
         self._last = self._last_number()
         self._complete = self._last == 0
         """Whether `_recent` holds every line there is."""
@@ -139,6 +141,8 @@ class WorkerLogFile:
             json.dumps({"n": line.number, "ts": line.ts, "source": line.source, "line": line.line}) + "\n"
             for line in lines
         ).encode("ascii")
+        if self._torn:
+            data, self._torn = b"\n" + data, False
         self._path.parent.mkdir(parents=True, exist_ok=True)
         size = self._path.stat().st_size if self._path.exists() else 0
         if size and size + len(data) > self._max_file:
@@ -160,6 +164,15 @@ class WorkerLogFile:
                 line = _parse(text)
                 if line is not None:
                     yield line
+
+    def _ends_torn(self) -> bool:
+        """Whether a kill in the middle of a write left a line without its end."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) != b"\n"
+        except OSError:
+            return False  # no file, or an empty one
 
     def _last_number(self) -> int:
         return max((line.number for line in self._stored()), default=0)

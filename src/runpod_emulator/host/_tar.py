@@ -141,8 +141,6 @@ def _member(info: tarfile.TarInfo, extended: dict[str, str]) -> Member:
     name = extended.get("path", info.name)
     if kind is None:
         raise BrokenTar(f"{name!r} is an entry of unknown type {info.type!r}")
-    if kind == "file" and name.endswith("/"):
-        kind = "directory"  # as before USTAR
     try:
         size = int(extended.get("size", info.size))
         mtime = float(extended.get("mtime", info.mtime))
@@ -153,6 +151,10 @@ def _member(info: tarfile.TarInfo, extended: dict[str, str]) -> Member:
     link = extended.get("linkpath", info.linkname)
     if "\0" in name or "\0" in link:
         raise BrokenTar(f"{name!r} has a zero byte in its name")
+    if kind == "file" and name.endswith("/"):
+        if size:
+            raise BrokenTar(f"{name!r} is named as a folder and has content")
+        kind = "directory"  # as before USTAR
     # Only files carry content; a link's size field may be its target's (POSIX), and says nothing about this stream.
     return Member(kind, name, info.mode & 0o7777, mtime, link, size if kind == "file" else 0)
 

@@ -163,9 +163,9 @@ class Bench:
         return [line.line for line in self.host.logs(worker_id).read(source=source)]
 
     async def until(self, worker_id: str, word: str) -> None:
-        """Wait until the worker says so."""
+        """Wait until the worker's program says so."""
         async with asyncio.timeout(20):
-            async for line in self.host.logs(worker_id).follow():
+            async for line in self.host.logs(worker_id).follow(source="container"):
                 if word in line.line:
                     return
 
