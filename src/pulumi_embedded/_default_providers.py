@@ -46,10 +46,7 @@ class DefaultProviders:
             key: Secret(value.text) if value.secret else value.text
             for key, value in package_config(self._config, package).items()
         }
-        if version:
-            inputs["version"] = version
-        if url:
-            inputs[INTERNAL] = {"pluginDownloadURL": url}
+        set_provider_options(inputs, version, url)
         goal = Goal(
             type=f"{PROVIDER_PREFIX}{package}",
             name=_name(version, url),
@@ -65,6 +62,14 @@ class DefaultProviders:
         state = goal.done.result().state
         assert state is not None
         return f"{state.urn}::{state.id}"
+
+
+def set_provider_options(inputs: dict[str, Any], version: str, url: str) -> None:
+    """Put a provider's version and download address where the state keeps them."""
+    if version:
+        inputs["version"] = version
+    if version or url:
+        inputs[INTERNAL] = {"pluginDownloadURL": url} if url else {}
 
 
 def _name(version: str, url: str) -> str:

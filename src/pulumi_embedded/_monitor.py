@@ -18,13 +18,12 @@ from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import provider_pb2, resource_pb2, resource_pb2_grpc
 
 from pulumi_embedded._config import ConfigValue
-from pulumi_embedded._default_providers import DefaultProviders
+from pulumi_embedded._default_providers import DefaultProviders, set_provider_options
 from pulumi_embedded._deployment import RunningDeployment
 from pulumi_embedded._errors import EngineError, NotSupported
 from pulumi_embedded._goal import Alias, Goal, ReadGoal, Registered, parse_duration
 from pulumi_embedded._paths import parse_path
 from pulumi_embedded._provider import CheckFailure, DiffUnavailable
-from pulumi_embedded._registry import INTERNAL
 from pulumi_embedded._urn import is_provider_type, is_urn, package_of, split_provider, type_of
 from pulumi_embedded._values import UNKNOWN, PropertyMap, has_unknown
 from pulumi_embedded._wire import UNKNOWN_STRING, Peer, decode, decode_value, encode
@@ -175,7 +174,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
                 raise EngineError(f"{where}: invalid dependency URN: {urn}")
         provider = ""
         if is_provider_type(type_):
-            self._set_provider_options(request, properties)
+            set_provider_options(properties, request.version, request.pluginDownloadURL)
         elif custom:
             reference = self._explicit_provider(request, package_of(type_))
             if not reference:
@@ -233,13 +232,6 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
     def _explicit_provider(self, request: Any, package: str) -> str:
         reference: str = request.provider or dict(request.providers).get(package, "")
         return reference or self._component_providers.get(request.parent, {}).get(package, "")
-
-    @staticmethod
-    def _set_provider_options(request: Any, properties: PropertyMap) -> None:
-        if request.version:
-            properties["version"] = request.version
-        if request.pluginDownloadURL:
-            properties[INTERNAL] = {"pluginDownloadURL": request.pluginDownloadURL}
 
     @_guarded
     async def RegisterResourceOutputs(self, request: Any, context: Any) -> Any:

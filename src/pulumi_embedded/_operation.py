@@ -23,6 +23,7 @@ from pulumi_embedded._provider import Provider
 from pulumi_embedded._registry import ProviderRegistry
 from pulumi_embedded._snapshot import SnapshotManager
 from pulumi_embedded._state import Deployment
+from pulumi_embedded._urn import package_of
 
 DEFAULT_PARALLEL = 64
 
@@ -61,6 +62,7 @@ class Operation:
         self._events = events
         self._options = options
         self._plugins: list[Plugin] = []
+        self._early: dict[str, asyncio.Future[Plugin]] = {}
         self._address = ""
         self._engine = EngineService()
         registry = ProviderRegistry(self._start_provider)
@@ -74,9 +76,31 @@ class Operation:
         self._killed = asyncio.Event()
 
     async def _start_provider(self, package: str) -> Provider:
+        early = self._early.pop(package, None)
+        if early is not None:
+            return Provider(await early)
+        return Provider(await self._start_plugin(package))
+
+    async def _start_plugin(self, package: str) -> Plugin:
         plugin = await start_plugin(self._project, package, self._address, {})
         self._plugins.append(plugin)
-        return Provider(plugin)
+        return plugin
+
+    def _start_plugins_early(self) -> None:
+        """Start the plugins this run will need beside the program, which takes as long to load as they do.
+
+        Those that the state's providers had, or, before there is a state, those Pulumi.yaml names. One that fails to
+        start is an error only for whoever needs it.
+        """
+        recorded = {package_of(state.type) for state in self.deployment.base.resources if state.is_provider}
+        for package in sorted(recorded or self._project.plugin_paths):
+            task = self._early[package] = asyncio.ensure_future(self._start_plugin(package))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _drop_early_plugins(self) -> None:
+        for task in self._early.values():
+            task.cancel()
+        await asyncio.gather(*self._early.values(), return_exceptions=True)
 
     def cancel(self) -> None:
         """Ctrl-C: the first asks the plugins to give up what they do; the second kills them."""
@@ -108,6 +132,8 @@ class Operation:
                 # First of all, since it takes longest to be ready.
                 self._program = await Program.start(self._project, self._events.program_output)
             await server.start()
+            if self._program is not None:
+                self._start_plugins_early()
             if options.refresh:
                 await deployment.refresh()
                 if deployment.errored:
@@ -129,6 +155,7 @@ class Operation:
             if self._program is not None:
                 await self._program.end()
             monitor.released.set()
+            await self._drop_early_plugins()
             await self._close_plugins()
             await server.stop(None)
         cancelled = self._cancels > 0

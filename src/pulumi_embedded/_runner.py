@@ -21,13 +21,17 @@ from concurrent.futures import ThreadPoolExecutor
 _ALREADY_SHOWN = 32
 
 
+def _is_below(file: str, base: str) -> bool:
+    return not file.startswith("<") and os.path.abspath(file).startswith(base)  # noqa: PTH100
+
+
 def _user_traceback(program: str) -> str:
     """The traceback from the program's own first frame on; the machinery above it helps nobody."""
     error = sys.exc_info()[1]
     assert error is not None
     frames = traceback.extract_tb(error.__traceback__)
     base = os.path.dirname(program) if program.endswith(".py") else program  # noqa: PTH120
-    inside = next((i for i, frame in enumerate(frames) if os.path.abspath(frame.filename).startswith(base)), None)  # noqa: PTH100
+    inside = next((i for i, frame in enumerate(frames) if _is_below(frame.filename, base)), None)
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     if inside is None:
         return "".join(lines)

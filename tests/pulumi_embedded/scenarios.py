@@ -297,7 +297,7 @@ SCENARIOS = [
            'o = pulumi.runtime.invoke_output("demo:index:lookup", {"name": pulumi.Output.secret("a-secret")}) if hasattr(pulumi.runtime, "invoke_output") else None\n'
            'pulumi.export("found", r["found"])'),
     )),
-    Scenario("invoke_failure", (up('pulumi.runtime.invoke("demo:index:lookup", {"name": "bad"})'),), handover=False),
+    Scenario("invoke_failure", (up('pulumi.runtime.invoke("demo:index:lookup", {"name": "bad"})'),), handover=False, ordered=False),
     Scenario("auto_label", (
         up('Thing("a", autoLabel=True, fixed=1, value=1)'), up('Thing("a", autoLabel=True, fixed=1, value=2)'),
         up('Thing("a", autoLabel=True, fixed=2, value=2)'),
@@ -310,7 +310,7 @@ SCENARIOS = [
     Scenario("options_change_only", (
         up('Thing("a", value=1)'), up('Thing("a", O(protect=True), value=1)'), up('Thing("a", O(retain_on_delete=True), value=1)'),
         up('a = Thing("a", value=1)\nThing("b", O(depends_on=[a]), value=1)'), up('a = Thing("a", value=1)\nThing("b", value=1)'),
-    )),
+    ), ordered=False),
     Scenario("independent", (up("for i in range(6):\n    Thing(f't{i}', value=i)"), up("for i in range(3):\n    Thing(f't{i}', value=i + 1)"), destroy()),
              ordered=False, handover=False),
     Scenario("resource_as_input", (up('a = Thing("a", value=1)\nThing("b", ref=a)\npulumi.export("a", a)'), up())),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case of a table is one line
 """The command line: flags, exit codes, what is written and what is never written, and one clear line for bad input."""
 
 import json

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case of a table is one line
 """Values on the wire, in the state, in paths: what goes out comes back."""
 
 import json
