@@ -36,7 +36,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 def emulator(folder: Path, way: Isolation) -> tuple["subprocess.Popen[str]", list[int]]:
     """A process with a host and one worker that has a daemon in a session of its own."""
     here = Path(__file__).parents[3]
-    path = os.pathsep.join([str(here / "src"), str(here)])
+    path = os.pathsep.join([str(here / "src"), str(here), *sys.path])
     process = subprocess.Popen(
         [sys.executable, "-c", EMULATOR, str(folder), way],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
