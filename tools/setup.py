@@ -130,7 +130,9 @@ def environment(tool: Path, folder: Path, requirements: Path) -> Callable[[], No
     def work() -> None:
         if not (folder / "bin" / "python").exists():
             run(tool, "venv", "--python", sys.executable, "--no-project", folder)
-        run(tool, "pip", "sync", "--python", folder / "bin" / "python", "--require-hashes", requirements)
+        # Workers see vLLM's environment read-only, so bytecode that is not there now is made anew at every start.
+        options = ("--compile-bytecode", "--require-hashes")
+        run(tool, "pip", "sync", "--python", folder / "bin" / "python", *options, requirements)
 
     return work
 
@@ -202,7 +204,7 @@ def set_up_dev(steps: Steps, tool: Path) -> None:
 
 def set_up_worker_layer(steps: Steps, tool: Path) -> None:
     """The worker's packages as the GPU image needs them: its Python is not this machine's."""
-    version = json.loads((ROOT / "images" / "vllm-baked" / "pins.json").read_text())["gpu_image"]["python"]
+    version = json.loads((ROOT / "images" / "vllm-baked" / "pins.json").read_text())["base"]["python"]
     lock = REQUIREMENTS / "worker.txt"
     folder = LOCAL / "worker-layer"
     platform_options = (

@@ -66,13 +66,13 @@ def pinned_base(project: Project) -> str:
     """The GPU image by digest, from the pins file. Raises CommandError while the digest is not filled in."""
     path = project.root / PINS
     try:
-        pin = json.loads(path.read_text())["gpu_image"]
-        repository, digest, lookup = pin["repository"], pin["digest"], pin["digest_command"]
+        pin = json.loads(path.read_text())["base"]
+        image, digest, lookup = pin["image"], pin["digest"], pin["digest_command"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CommandError(f"{PINS} cannot be used: {error!r}\n\nhint: name the base image with --base") from error
     if not digest:
         raise CommandError(
-            f"{PINS}: gpu_image.digest is empty, so the base image is not pinned\n\n"
+            f"{PINS}: base.digest is empty, so the base image is not pinned\n\n"
             f"hint: put there what `{lookup}` prints, or name a base with --base"
         )
-    return f"{repository}@{digest}"
+    return f"{image}@{digest}"

@@ -17,9 +17,7 @@ def project(folder: Path, digest: str = DIGEST) -> Project:
     pins = folder / PINS
     pins.parent.mkdir(parents=True)
     command = "crane digest example/vllm:v1"
-    pins.write_text(
-        json.dumps({"gpu_image": {"repository": "example/vllm", "digest": digest, "digest_command": command}})
-    )
+    pins.write_text(json.dumps({"base": {"image": "example/vllm:v1", "digest": digest, "digest_command": command}}))
     return Project(folder, "demo")
 
 
@@ -32,7 +30,7 @@ def test_an_image_for_a_registry_stands_on_the_pinned_gpu_image(tmp_path: Path) 
     made = project(tmp_path)
     (made.local / "worker-layer").mkdir(parents=True)
     filled = with_project_defaults(options(), made)
-    assert filled["base"] == f"example/vllm@{DIGEST}"
+    assert filled["base"] == f"example/vllm:v1@{DIGEST}"
     assert filled["worker_deps"] == made.local / "worker-layer"
     assert [path.name for path in filled["worker_code"]] == ["vllm_worker", "vllm_options", "redaction"]
 
@@ -54,7 +52,7 @@ def test_what_is_given_stays(tmp_path: Path) -> None:
 
 def test_an_empty_pin_is_refused_with_the_command_that_fills_it(tmp_path: Path) -> None:
     """A digest is looked up, never invented."""
-    with pytest.raises(CommandError, match=r"(?s)gpu_image.digest is empty.*crane digest example/vllm:v1"):
+    with pytest.raises(CommandError, match=r"(?s)base.digest is empty.*crane digest example/vllm:v1"):
         pinned_base(project(tmp_path, digest=""))
 
 
