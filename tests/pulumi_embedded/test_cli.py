@@ -146,7 +146,7 @@ def test_configuration_keeps_comments_and_order(sandbox: Sandbox) -> None:
     assert sandbox.run("config", "rm", "--stack", STACK, "b")[0] == 0
     code, output = sandbox.run("config", "--stack", STACK)
     assert code == 0
-    assert output == "KEY         VALUE\na           three\ndemo:token  [secret]\nother:list  [1,2]\n"
+    assert output == "KEY         VALUE\ndemo:token  [secret]\nother:list  [1,2]\na           three\n"
     assert sandbox.run("config", "get", "--stack", STACK, "a") == (0, "three\n")
     assert sandbox.run("config", "get", "--stack", STACK, "nope") == (
         1, "error: configuration key 'nope' not found for stack 'dev'\n",
