@@ -1,9 +1,17 @@
 """The bill of a plan: summed over its endpoints, unknown where anything is unknown."""
 
+import json
+import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from vllm_runpod.cost import bill
+import pytest
+
+from vllm_runpod.cost import ask_before_spending, bill
+from vllm_runpod.engine import Engine
+from vllm_runpod.errors import CommandError
+from vllm_runpod.project import Project
 from vllm_sizing import snapshot
 
 
@@ -45,3 +53,29 @@ def test_an_unknown_pool_makes_the_bill_unknown_not_small() -> None:
 def test_a_plan_without_endpoints_is_free() -> None:
     """Volumes and templates have no hourly worker cost."""
     assert bill({"steps": [{"op": "create", "newState": {"type": "runpod:index:Template"}}]}).ceiling == 0
+
+
+def test_the_plan_and_the_bill_come_before_the_question(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The plan is shown by a whole engine command, the bill under it, and where nobody can be asked nothing is done."""
+    plan = {"steps": [step(gpu={"pools": ["ADA_24"]}, workers={"min": 1, "max": 2})]}
+    script = tmp_path / "engine.py"
+    script.write_text(
+        "import json, sys\n"
+        "asked = sys.argv[sys.argv.index('--non-interactive') + 1 :]\n"
+        f"plan, calls = {plan!r}, {str(tmp_path / 'calls')!r}\n"
+        "with open(calls, 'a') as record:\n"
+        "    record.write(json.dumps(asked) + '\\n')\n"
+        "print(json.dumps([{'name': 'prod'}] if asked[0] == 'stack' else plan) if '--json' in asked else 'THE PLAN')\n"
+    )
+    engine = Engine((sys.executable, str(script)), "engine", embedded=True)
+    with pytest.raises(CommandError, match="YES=1"):
+        ask_before_spending(Project(tmp_path, "vllm-runpod"), "prod", engine, assume_yes=False)
+    shown = capfd.readouterr()
+    assert "THE PLAN" in shown.out
+    assert f"hourly floor:   {price('ADA_24'):.2f} USD" in shown.err
+    assert f"hourly ceiling: {2 * price('ADA_24'):.2f} USD" in shown.err
+    assert [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()] == [
+        ["stack", "ls", "--json"],
+        ["preview", "--stack", "prod"],
+        ["preview", "--json", "--stack", "prod"],
+    ]
