@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import yaml
 
@@ -26,6 +26,8 @@ from pulumi_embedded._errors import BackendError, NotSupported, ProjectError, St
 from pulumi_embedded._files import keep_as, write_atomically
 from pulumi_embedded._project import Project
 
+# What the CLI's file driver takes: folders are made here when something is written, and there are no side files.
+_URL_OPTIONS = {"create_dir", "no_tmp_dir", "metadata", "dir_file_mode"}
 _STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
 
 
@@ -41,7 +43,11 @@ def backend_root(project: Project) -> Path:
         )
     if not url.startswith("file://"):
         raise NotSupported(f"the backend {url} ({named_by}): only file:// backends")
-    path = unquote(url.removeprefix("file://"))
+    path, _, query = url.removeprefix("file://").partition("?")
+    unknown = sorted(parse_qs(query, keep_blank_values=True).keys() - _URL_OPTIONS)
+    if unknown:
+        raise NotSupported(f"`{unknown[0]}` in the backend {url} ({named_by})")
+    path = unquote(path)
     return (base / Path(path).expanduser()).resolve() if path else Path.home()
 
 

@@ -345,6 +345,20 @@ def test_the_backend_url_may_come_from_the_environment(sandbox: Sandbox, monkeyp
     assert (other / ".pulumi" / "meta.yaml").read_text() == "version: 1\n"
 
 
+def test_the_backend_may_be_relative_to_the_project_and_have_options(sandbox: Sandbox) -> None:
+    """`file://folder?create_dir=true`, as the CLI's file driver takes it; an unknown option is refused."""
+    project = sandbox.project / "Pulumi.yaml"
+    text = project.read_text()
+    url = f"file://{sandbox.root}/state"
+    project.write_text(text.replace(url, "file://deep/er?create_dir=true&no_tmp_dir=true"))
+    sandbox.init()
+    assert (sandbox.project / "deep/er/.pulumi/stacks/shop/dev.json").exists()
+    project.write_text(text.replace(url, "file://deep?prefix=x"))
+    code, output = sandbox.run("stack", "ls")
+    assert code == 1
+    assert "does not support `prefix` in the backend file://deep?prefix=x" in output
+
+
 def test_the_layout_is_the_clis(sandbox: Sandbox) -> None:
     """State, its predecessor, backups, history with a checkpoint each; the lock is gone."""
     sandbox.init()
