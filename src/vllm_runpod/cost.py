@@ -10,7 +10,7 @@ import click
 from vllm_runpod import engine
 from vllm_runpod.errors import CommandError
 from vllm_runpod.project import Project
-from vllm_sizing import SizingError, hourly_cost, snapshot
+from vllm_sizing import SizingError, format_usd, hourly_cost, snapshot
 
 ENDPOINT = "runpod:index:Endpoint"
 
@@ -58,7 +58,9 @@ def bill(plan: dict[str, Any]) -> Bill:
     return Bill(floor, ceiling, tuple(basis))
 
 
-def ask_before_spending(project: Project, stack: str, chosen: engine.Engine, *, assume_yes: bool) -> None:
+def ask_before_spending(
+    project: Project, stack: str, chosen: engine.Engine, *, assume_yes: bool, to_stderr: bool = False
+) -> None:
     """Show the plan and what it costs, then ask. Raises CommandError when nobody can be asked, click.Abort on no."""
     engine.ensure_stack(project, stack, chosen)
     engine.run(project, stack, ("preview",), chosen)
@@ -77,4 +79,5 @@ def ask_before_spending(project: Project, stack: str, chosen: engine.Engine, *, 
 
 
 def _usd(amount: Decimal | None) -> str:
-    return "unknown" if amount is None else f"{amount:.2f} USD"
+    """In whole cents, rounded as the program's own outputs are: one plan must not name two prices."""
+    return "unknown" if amount is None else f"{format_usd(amount)} USD"

@@ -12,7 +12,7 @@ from vllm_runpod.cost import ask_before_spending, bill
 from vllm_runpod.engine import Engine
 from vllm_runpod.errors import CommandError
 from vllm_runpod.project import Project
-from vllm_sizing import snapshot
+from vllm_sizing import format_usd, snapshot
 
 
 def step(op: str = "create", **inputs: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_a_plan_without_endpoints_is_free() -> None:
 
 def test_the_plan_and_the_bill_come_before_the_question(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The plan is shown by a whole engine command, the bill under it, and where nobody can be asked nothing is done."""
-    plan = {"steps": [step(gpu={"pools": ["ADA_24"]}, workers={"min": 1, "max": 2})]}
+    plan = {"steps": [step(gpu={"pools": ["ADA_48_PRO"]}, workers={"min": 1, "max": 3})]}
     script = tmp_path / "engine.py"
     script.write_text(
         "import json, sys\n"
@@ -72,8 +72,8 @@ def test_the_plan_and_the_bill_come_before_the_question(tmp_path: Path, capfd: p
         ask_before_spending(Project(tmp_path, "vllm-runpod"), "prod", engine, assume_yes=False)
     shown = capfd.readouterr()
     assert "THE PLAN" in shown.out
-    assert f"hourly floor:   {price('ADA_24'):.2f} USD" in shown.err
-    assert f"hourly ceiling: {2 * price('ADA_24'):.2f} USD" in shown.err
+    assert f"hourly floor:   {format_usd(price('ADA_48_PRO'))} USD" in shown.err
+    assert f"hourly ceiling: {format_usd(3 * price('ADA_48_PRO'))} USD" in shown.err
     assert [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()] == [
         ["stack", "ls", "--json"],
         ["preview", "--stack", "prod"],
