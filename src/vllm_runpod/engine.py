@@ -21,6 +21,8 @@ from vllm_runpod.project import LOCAL_STACK, Project
 LOCAL_PASSPHRASE = "local"  # noqa: S105 - documented: the local state holds nothing but the emulator's secrets
 """Passphrase of stack `local` when the user has set none: its state belongs to an emulator on this machine."""
 
+STDERR = 2
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -57,10 +59,15 @@ def environment(project: Project, stack: str) -> dict[str, str]:
     return env
 
 
-def run(project: Project, stack: str, arguments: Sequence[str], engine: Engine | None = None) -> None:
-    """Run one engine command in the user's terminal. Raises EngineFailed."""
+def run(
+    project: Project, stack: str, arguments: Sequence[str], engine: Engine | None = None, *, to_stderr: bool = False
+) -> None:
+    """Run one engine command in the user's terminal. Raises EngineFailed.
+
+    `to_stderr` keeps stdout free for the document that a script waits for.
+    """
     engine = engine or choose_engine()
-    code = _call(engine, project, stack, arguments)
+    code = _call(engine, project, stack, arguments, to_stderr=to_stderr)
     if code:
         raise EngineFailed(f"{engine.name} {arguments[0]}", code)
 
@@ -116,12 +123,15 @@ def _command(engine: Engine, project: Project, stack: str, arguments: Sequence[s
     return [*engine.command, "--cwd", str(project.root), "--non-interactive", *arguments, *scope]
 
 
-def _call(engine: Engine, project: Project, stack: str, arguments: Sequence[str]) -> int:
+def _call(engine: Engine, project: Project, stack: str, arguments: Sequence[str], *, to_stderr: bool) -> int:
     """Run in the foreground. On Ctrl-C wait until the engine has ended its steps and written its state, then go on
     with the interruption; the terminal sends the signal to the engine too, and a second one makes it stop at once.
     """
     child = subprocess.Popen(
-        _command(engine, project, stack, arguments), cwd=project.root, env=environment(project, stack)
+        _command(engine, project, stack, arguments),
+        cwd=project.root,
+        env=environment(project, stack),
+        stdout=STDERR if to_stderr else None,
     )
     interrupted = False
     while True:

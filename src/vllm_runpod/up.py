@@ -33,8 +33,8 @@ def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as
     if chosen.embedded:
         say("pulumi is not on PATH; using pulumi_embedded, whose state the pulumi CLI takes over unchanged")
     if stack != LOCAL_STACK:
-        ask_before_spending(project, stack, chosen, assume_yes=assume_yes)
-        _deploy(project, stack, chosen, timings)
+        ask_before_spending(project, stack, chosen, assume_yes=assume_yes, to_stderr=as_json)
+        _deploy(project, stack, chosen, timings, to_stderr=as_json)
         _finish(project, stack, chosen, timings, prompt, as_json)
         return
     with timings.phase("bake", "bake the image"):
@@ -44,7 +44,7 @@ def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as
         with timings.phase("emulator", "start the emulator"):
             running = emulator_process.start(project)
         say(f"emulator: {running.url} (pid {running.pid})")
-        _deploy(project, stack, chosen, timings)
+        _deploy(project, stack, chosen, timings, to_stderr=as_json)
         _finish(project, stack, chosen, timings, prompt, as_json)
     except KeyboardInterrupt:
         if running is not None and running.started_here:
@@ -53,10 +53,10 @@ def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as
         raise
 
 
-def _deploy(project: Project, stack: str, chosen: engine.Engine, timings: report.Timings) -> None:
+def _deploy(project: Project, stack: str, chosen: engine.Engine, timings: report.Timings, *, to_stderr: bool) -> None:
     with timings.phase("deploy", "deploy, worker start included"):
         engine.ensure_stack(project, stack, chosen)
-        engine.run(project, stack, ("up", "--yes", "--skip-preview"), chosen)
+        engine.run(project, stack, ("up", "--yes", "--skip-preview"), chosen, to_stderr=to_stderr)
 
 
 def _finish(

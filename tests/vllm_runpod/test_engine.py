@@ -1,6 +1,7 @@
 """Which engine runs, and what its process may see."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,14 @@ def test_a_failing_engine_ends_with_its_own_exit_code(
     with pytest.raises(EngineFailed) as caught:
         engine.run(project, "local", ("preview",))
     assert caught.value.exit_code == 7
+
+
+@pytest.mark.parametrize("to_stderr", [False, True])
+def test_an_engines_words_leave_stdout_free_for_a_document(
+    project: Project, capfd: pytest.CaptureFixture[str], to_stderr: bool
+) -> None:
+    """`up --json` is read by scripts: what the engine prints meanwhile goes to stderr."""
+    chatty = engine.Engine((sys.executable, "-c", "print('created')"), "chatty", embedded=True)
+    engine.run(project, "local", ("up",), chatty, to_stderr=to_stderr)
+    shown = capfd.readouterr()
+    assert ("created" in shown.out, "created" in shown.err) == (not to_stderr, to_stderr)
