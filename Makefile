@@ -32,6 +32,8 @@ preview: setup ## the whole plan (STACK=prod works without key, CLI and network)
 refresh: setup ## compare the state with what is really there
 	@$(CLI) refresh --stack $(STACK) $(if $(YES),--yes)
 
+# As it was typed: make would take `$HOME` in a question for a variable of its own.
+ask: override export PROMPT := $(value PROMPT)
 ask: setup ## ask the model: make ask PROMPT="..."
 	@$(CLI) ask --stack $(STACK) -- "$$PROMPT"
 
