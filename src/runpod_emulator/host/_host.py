@@ -230,9 +230,9 @@ class LocalHost:
     def _tidy(self) -> None:
         self._cache.clear_tmp()
         used = [container.image_digest for container in self._running.values()]
-        newest = [image.digest for image in self._cache.images()[:KEPT_IMAGES]]
-        pruned = self._cache.prune({*newest, *used})
-        if pruned.images:
+        images = self._cache.images()
+        if len(images) > KEPT_IMAGES:  # else keep also what a pull that was killed had finished
+            pruned = self._cache.prune({*(image.digest for image in images[:KEPT_IMAGES]), *used})
             log.info("removed %d images and %d layers that were not used for long", pruned.images, pruned.layers)
         workers = self._config.workers_dir
         ended = [
