@@ -4,6 +4,7 @@ It is found by asking the address in the stack file, not by a pid file; it is st
 """
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -46,12 +47,12 @@ def status(project: Project) -> dict[str, Any] | None:
     try:
         with opener.open(url, timeout=5) as answer:
             found = json.loads(answer.read(65536))
-    except urllib.error.HTTPError as error:
-        raise _foreign(host, port) from error
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+    except (ConnectionError, TimeoutError):
         return None
-    except ValueError as error:
+    except (urllib.error.HTTPError, http.client.HTTPException, ValueError) as error:
         raise _foreign(host, port) from error
+    except urllib.error.URLError:
+        return None
     if not isinstance(found, dict) or "pid" not in found:
         raise _foreign(host, port)
     state = found.get("state_dir")

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -110,7 +111,13 @@ def down(project: Project, stack: str, *, assume_yes: bool) -> None:
             click.confirm(f"Delete everything that stack `{stack}` declares?", abort=True)
         engine.run(project, stack, ("destroy", "--yes", "--skip-preview"))
         return
-    if emulator_process.status(project) is not None:
+    try:
+        running = emulator_process.status(project) is not None
+    except EmulatorFailed as error:
+        # Somebody else's program has the port: ours cannot be there, and its state can go.
+        say(f"note: {str(error).splitlines()[0]}; it is left alone")
+        running = False
+    if running:
         try:
             if project.backend.is_dir():
                 engine.run(project, stack, ("destroy", "--yes", "--skip-preview"))
@@ -119,8 +126,22 @@ def down(project: Project, stack: str, *, assume_yes: bool) -> None:
             say(f"note: {error}; removing the local state all the same")
         emulator_process.stop(project)
         say("emulator: stopped")
-    for path in (project.backend, project.local / "pulumi-home"):
-        shutil.rmtree(path, ignore_errors=True)
+    _remove_local_state(project)
+    say("local state: removed")
+
+
+def _remove_local_state(project: Project) -> None:
+    """Remove what stack `local` and the emulator keep. The backend holds the other stacks too: their state is the only
+    record of what is paid for, and stays.
+    """
+    shutil.rmtree(project.local / "pulumi-home", ignore_errors=True)
+    base = project.backend / ".pulumi"
+    for folder in (Path("history"), Path("backups"), Path("locks", "organization")):
+        shutil.rmtree(base / folder / project.name / LOCAL_STACK, ignore_errors=True)
+    for path in (base / "stacks" / project.name).glob(f"{LOCAL_STACK}.json*"):
+        path.unlink()
+    if not any((base / "stacks").glob("*/*.json*")):
+        shutil.rmtree(project.backend, ignore_errors=True)
     for path in project.emulator_state.glob("*") if project.emulator_state.is_dir() else ():
         # The cache holds unpacked images by digest; the next `up` starts faster with it. `make clean` removes it.
         if path.name == "cache":
@@ -129,7 +150,6 @@ def down(project: Project, stack: str, *, assume_yes: bool) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    say("local state: removed")
 
 
 def ask_stack(project: Project, stack: str, prompt: str, *, max_tokens: int, temperature: float, as_json: bool) -> None:

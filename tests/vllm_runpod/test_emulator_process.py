@@ -1,6 +1,8 @@
 """Finding, refusing and stopping the emulator's process."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -55,6 +57,23 @@ def test_a_foreign_program_on_the_port_is_named(tmp_path: Path, listener: HTTPSe
         EmulatorFailed, match=rf"port {listener.server_port} .*another program\n\nhint: .*Pulumi.local.yaml"
     ):
         emulator_process.start(project(tmp_path, listener.server_port))
+
+
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\xff\xfe\x00", b"x" * 70_000])
+def test_a_foreign_program_need_not_speak_http(tmp_path: Path, greeting: bytes) -> None:
+    """Whatever it says, the port is named and no traceback is shown."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with server.accept()[0] as connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(greeting)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(EmulatorFailed, match="another program"):
+            emulator_process.status(project(tmp_path, server.getsockname()[1]))
+        thread.join()
 
 
 def test_the_emulator_of_another_folder_is_not_taken_for_ours(
