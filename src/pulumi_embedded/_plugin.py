@@ -21,7 +21,7 @@ from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from pulumi_embedded._errors import NotSupported, PluginError, ProjectError
-from pulumi_embedded._process import Child
+from pulumi_embedded._process import Child, without_passphrase
 from pulumi_embedded._project import Project, interpreter_of
 from pulumi_embedded._protos import GRPC_OPTIONS
 from pulumi_embedded._wire import Peer
@@ -119,7 +119,7 @@ async def start_plugin(project: Project, name: str, engine_address: str, extra_e
         name,
         [*command, engine_address],
         cwd=project.program if project.program.is_dir() else project.program.parent,
-        env={**os.environ, "PULUMI_PROJECT": project.name, **extra_env},
+        env={**without_passphrase(os.environ), "PULUMI_PROJECT": project.name, **extra_env},
         on_stdout=on_stdout,
         on_stderr=lambda line: _log.debug("%s: %s", name, line),
     )

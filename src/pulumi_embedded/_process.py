@@ -15,6 +15,11 @@ _LAUNCHER = Path(__file__).with_name("_launch.py")
 _MAX_LINE = 1024 * 1024
 
 
+def without_passphrase(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child: the key to all secrets is the engine's alone."""
+    return {key: value for key, value in env.items() if not key.startswith("PULUMI_CONFIG_PASSPHRASE")}
+
+
 class Child:
     """A started process. `stop` must be awaited; until then its output goes to the callbacks, line by line."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pulumi_embedded._config import ConfigValue
 from pulumi_embedded._errors import ProjectError
-from pulumi_embedded._process import Child
+from pulumi_embedded._process import Child, without_passphrase
 from pulumi_embedded._project import Project
 
 _RUNNER = Path(__file__).with_name("_runner.py")
@@ -32,7 +32,7 @@ class Program:
         if program.is_dir() and not (program / "__main__.py").is_file():
             raise ProjectError(f"unable to find main python program `__main__.py` in `{program}`")
         say = Output(on_output)
-        env = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_CONFIG_PASSPHRASE")}
+        env = without_passphrase(os.environ)
         if project.virtualenv is not None:
             env["VIRTUAL_ENV"] = str(project.virtualenv)
             env["PATH"] = f"{project.virtualenv / 'bin'}{os.pathsep}{env.get('PATH', '')}"

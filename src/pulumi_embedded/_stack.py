@@ -36,17 +36,21 @@ from pulumi_embedded._values import without_secrets
 Runner = Callable[[Operation], Result]
 
 
-class _LateCrypter:
-    """Encrypts with the stack's crypter; the stack gets one when the first secret needs it."""
+class _StateCrypter:
+    """Opens and seals the secrets of a state: with the salt the state itself names, else the stack's.
 
-    def __init__(self, stack: "Stack") -> None:
+    A stack that has none gets one when the first secret needs it.
+    """
+
+    def __init__(self, stack: "Stack", salt: str) -> None:
         self._stack = stack
+        self._own = PassphraseCrypter(salt, passphrase_from_environment()) if salt else None
 
     def encrypt(self, plaintext: str, /) -> str:
-        return self._stack.crypter_for_writing().encrypt(plaintext)
+        return (self._own or self._stack.crypter_for_writing()).encrypt(plaintext)
 
     def decrypt(self, ciphertext: str, /) -> str:
-        return self._stack.crypter().decrypt(ciphertext)
+        return (self._own or self._stack.crypter()).decrypt(ciphertext)
 
 
 class Stack:
@@ -118,14 +122,12 @@ class Stack:
 
     def load(self, tolerate_missing: bool = False) -> tuple[Deployment, Sealer]:
         """The recorded deployment, opened. A missing stack is an empty one only where that is asked for."""
-        sealer = Sealer(_LateCrypter(self))
         if tolerate_missing and not self.exists():
-            return Deployment(), sealer
-        return load_deployment(self._latest_or_raise(), sealer, str(self.backend.path(self.name))), sealer
-
-    def _latest_or_raise(self) -> Mapping[str, Any] | None:
-        latest: Mapping[str, Any] | None = self.backend.read(self.name)["checkpoint"].get("latest")
-        return latest
+            return Deployment(), Sealer(_StateCrypter(self, ""))
+        latest = self.backend.read(self.name)["checkpoint"].get("latest")
+        where = str(self.backend.path(self.name))
+        sealer = Sealer(_StateCrypter(self, secrets_state_of(latest, where)))
+        return load_deployment(latest, sealer, where), sealer
 
     def outputs(self) -> dict[str, Any]:
         """What the stack exports; secrets are `Secret`."""

@@ -59,7 +59,7 @@ def destroy(*flags: str, **more: Any) -> Act:
 
 SCENARIOS = [
     Scenario("create_same_destroy", (preview(CHAIN), up(), up(), destroy()), quick=True, handover=False),
-    Scenario("update", (up(ONE), preview('Thing("a", value=2)'), up()), quick=True),
+    Scenario("update", (up(ONE), preview('Thing("a", value=2)'), up())),
     Scenario("update_nested", (
         up('Thing("a", tags={"x": [1, 2], "y": {"z": "q", "k.x": 1}})'),
         up('Thing("a", tags={"x": [1, 3, 4], "y": {"z": "r"}, "n": True})'),
@@ -70,7 +70,7 @@ SCENARIOS = [
     Scenario("replace_create_first", (
         up('a = Thing("a", fixed=1)\nb = Thing("b", value=a.url)'),
         preview('a = Thing("a", fixed=2)\nb = Thing("b", value=a.url)'), up(),
-    ), quick=True),
+    )),
     Scenario("replace_with_replaced_dependent", (
         up('a = Thing("a", fixed=1)\nb = Thing("b", fixed=a.url)'),
         up('a = Thing("a", fixed=2)\nb = Thing("b", fixed=a.url)'),
@@ -201,7 +201,7 @@ SCENARIOS = [
     Scenario("component", (
         up('g = Group("g", x=1)\na = Thing("a", O(parent=g), value=1)\ng.register_outputs({"u": a.url})'), up(),
         preview('g = Group("g", x=2)\na = Thing("a", O(parent=g), value=1)\ng.register_outputs({"u": "new"})'), up(), up(EMPTY),
-    ), quick=True),
+    )),
     Scenario("component_depends_on", (
         up('g = Group("g")\na = Thing("a", O(parent=g), value=1)\nThing("b", O(depends_on=[g]), value=1)'), destroy(),
     ), handover=False),
@@ -243,7 +243,7 @@ SCENARIOS = [
         up('c = pulumi.Config()\nThing("a", value=c.require_secret("key"), n=c.get_int("n"), o=c.get_object("o"))\npulumi.export("k", c.get_secret("key"))',
            config={"key": "secret:config-secret", "n": "3", "o": '{"a": [1]}'}),
         up(),
-    ), quick=True),
+    )),
     Scenario("custom_timeouts", (
         up('Thing("a", O(custom_timeouts=pulumi.CustomTimeouts(create="5m", update="1h30m", delete="90s")), value=1)'),
         up('Thing("a", O(custom_timeouts=pulumi.CustomTimeouts(create="5m", update="1h30m", delete="90s")), value=2)'), up(EMPTY),
@@ -275,7 +275,7 @@ SCENARIOS = [
     )),
     Scenario("refresh_changed", (
         up(CHAIN), refresh(cloud={"a": {"value": 99}}), preview(), up(), refresh(),
-    ), ordered=False, quick=True),
+    ), ordered=False),
     Scenario("refresh_deleted", (up(CHAIN), refresh(cloud={"b": None}), up()), ordered=False),
     Scenario("refresh_secret", (up('Thing("a", password="hunter22")'), refresh(), refresh(cloud={"a": {"password": "hunter44"}}), up())),
     Scenario("refresh_component_child", (
