@@ -40,9 +40,13 @@ ask: setup ## ask the model: make ask PROMPT="..."
 down: setup ## end the stack; for STACK=local its processes and local state too
 	@$(CLI) down --stack $(STACK) $(if $(YES),--yes)
 
-clean: ## down, then remove environments, images and caches
+clean: ## down, then remove environments, images and caches (the state of a paid stack stays)
 	@if [ -x $(CLI) ]; then $(CLI) down --stack local --yes; fi
-	rm -rf .venv .local dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@if grep -qrs '"urn"' .local/pulumi/.pulumi/stacks --include='*.json'; then \
+		find .local -mindepth 1 -maxdepth 1 ! -name pulumi -exec rm -rf {} +; \
+		echo "kept: .local/pulumi, the state of stacks that are still deployed (make down STACK=<name> ends one)"; \
+	else rm -rf .local; fi
 
 test: setup-all ## all tests that this machine can run; lists what it skipped and why
 	@$(VENV)/python -m pytest $(PYTEST_ARGS)

@@ -63,12 +63,14 @@ class Project:
         """The stack's configuration as its file has it: full key -> value. Raises CommandError for a bad file."""
         path = self.stack_file(stack)
         try:
-            document = yaml.safe_load(path.read_text()) or {}
+            document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except FileNotFoundError as error:
             known = ", ".join(self.stacks()) or "none"
             raise CommandError(f"there is no {path.name}; stacks here: {known}") from error
-        except yaml.YAMLError as error:
-            raise CommandError(f"{path.name} is not valid YAML: {str(error).splitlines()[-1].strip()}") from error
+        except OSError as error:
+            raise CommandError(f"{path.name} cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CommandError(f"{path.name} is not valid YAML: {_yaml_mistake(error)}") from error
         config = document.get("config") if isinstance(document, dict) else None
         if config is not None and not isinstance(config, dict):
             raise CommandError(f"{path.name}: `config` must be a map of keys to values")
@@ -100,13 +102,23 @@ def find_project(start: Path | None = None) -> Project:
         path = candidate / "Pulumi.yaml"
         if path.is_file():
             try:
-                document = yaml.safe_load(path.read_text())
-            except yaml.YAMLError as error:
-                raise NotAProject(f"{path} is not valid YAML: {str(error).splitlines()[-1].strip()}") from error
+                document = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except OSError as error:
+                raise NotAProject(f"{path} cannot be read: {error.strerror}") from error
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise NotAProject(f"{path} is not valid YAML: {_yaml_mistake(error)}") from error
             if not isinstance(document, dict) or not isinstance(document.get("name"), str):
                 raise NotAProject(f"{path} has no `name`")
             return Project(candidate, document["name"])
     raise NotAProject(f"no Pulumi.yaml in {folder} or above; run this in the project's folder or give --cwd")
+
+
+def _yaml_mistake(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """Where the mistake is and what it is, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return str(error).splitlines()[0]
 
 
 def _upwards(folder: Path) -> Iterator[Path]:

@@ -41,10 +41,25 @@ def test_an_unknown_stack_names_the_known_ones(project: Project) -> None:
 
 def test_bad_yaml_is_one_line_that_names_the_file(project: Project) -> None:
     """No parser trace reaches a user."""
-    stack(project, "config: [\n")
-    with pytest.raises(CommandError, match=r"Pulumi.local.yaml is not valid YAML") as caught:
+    stack(project, "config:\n  a: b\n\tc: d\n")
+    with pytest.raises(
+        CommandError, match=r"Pulumi.local.yaml is not valid YAML: line 3, column 1: found .*'\\t'"
+    ) as caught:
         project.config("local")
     assert "\n" not in str(caught.value)
+    (project.root / "Pulumi.yaml").write_text("name: [\n")
+    with pytest.raises(NotAProject, match=r"Pulumi.yaml is not valid YAML: line 2, column 1: "):
+        find_project(project.root)
+
+
+def test_a_stack_file_that_is_no_text_is_named(project: Project) -> None:
+    """A file in another encoding and one that cannot be read are the user's to mend, not a fault of ours."""
+    (project.root / "Pulumi.local.yaml").write_bytes("config: {a: ü}".encode("latin-1"))
+    with pytest.raises(CommandError, match=r"Pulumi.local.yaml is not valid YAML: .*utf-8"):
+        project.config("local")
+    (project.root / "Pulumi.dev.yaml").mkdir()
+    with pytest.raises(CommandError, match=r"Pulumi.dev.yaml cannot be read: Is a directory"):
+        project.config("dev")
 
 
 def test_the_emulators_address_comes_from_the_stack_file(project: Project) -> None:
