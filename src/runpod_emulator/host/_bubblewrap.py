@@ -118,7 +118,7 @@ def environment(program: Program) -> bytes:
     return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 
-def command(bwrap: Bubblewrap, place: Place, program: Program, status_fd: int, environment_fd: int) -> list[str]:
+def command(bwrap: Bubblewrap, place: Place, program: Program, report_fd: int, environment_fd: int) -> list[str]:
     """bwrap's command line, without the environment, which it reads from `environment_fd`.
 
     Raises Loop when the image puts something into the way of what every worker needs.
@@ -153,7 +153,7 @@ def command(bwrap: Bubblewrap, place: Place, program: Program, status_fd: int, e
     if place.volume is not None:
         arguments += ["--bind", str(place.volume), VOLUME]
     arguments += ["--chdir", program.working_dir, "--args", str(environment_fd)]
-    arguments += ["--json-status-fd", str(status_fd), "--"]
+    arguments += ["--json-status-fd", str(report_fd), "--"]
     return [*arguments, *program.argv]
 
 

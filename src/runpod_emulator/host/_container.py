@@ -1,8 +1,8 @@
 """One running worker: its start, its output, its end.
 
 Whatever way it ends, `wait` returns only when no process of it is left. With namespaces the kernel sees to that (the
-first process of a pid namespace takes all others with it, and bubblewrap dies with the emulator); without them the
-supervisor does. Both ways /proc is looked at before the end is reported.
+first process of a pid namespace takes all others with it); in both ways a supervisor stands between the emulator and
+the worker, which outlives neither of them by much (see `_supervisor`). /proc is looked at before the end is reported.
 """
 
 import asyncio
@@ -12,12 +12,14 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runpod_emulator.host import _processes as processes
+from runpod_emulator.host import _supervisor
 from runpod_emulator.host._errors import StartFailed
 from runpod_emulator.host._log import WorkerLogFile
 from runpod_emulator.host._output import Pump
@@ -46,13 +48,16 @@ class Timings:
 
 @dataclass(frozen=True)
 class Launch:
-    """What to execute. `command` gets two descriptors: of the status pipe, and one to read `private` from."""
+    """What to execute below the supervisor."""
 
     worker_id: str
     image: str
     command: Callable[[int, int], Sequence[str]]
+    """Gets two descriptors: one for bubblewrap's reports, and one to read `private` from."""
+    working_dir: Path
+    """On the host."""
     private: bytes
-    """What must not stand on the command line."""
+    """What must not stand on the command line: the environment."""
     scratch: Path
     log: WorkerLogFile
     namespaces: bool
@@ -117,29 +122,40 @@ class LocalContainer:
         self._record.write()
         out_read, out_write = os.pipe()
         status_read, status_write = os.pipe()
+        # A pipe of its own for bubblewrap: it writes its lines in pieces.
+        report_read, report_write = os.pipe()
         private = os.memfd_create("arguments")
+        handed = (status_write, report_write, private) if launch.namespaces else (status_write, private)
         try:
             os.write(private, launch.private)  # a file in memory takes all at once
             os.lseek(private, 0, os.SEEK_SET)
             # From the event loop's thread: the kernel's "die with your parent" means the thread that forked.
             self._outer = subprocess.Popen(
-                list(launch.command(status_write, private)),
+                self._command(status_write, report_write, private),
                 env=env, stdin=subprocess.DEVNULL, stdout=out_write, stderr=out_write,
-                pass_fds=(status_write, private), start_new_session=True, cwd="/",
+                pass_fds=handed, start_new_session=True, cwd="/",
             )  # fmt: skip
         except (OSError, ValueError) as error:
-            os.close(out_read)
-            os.close(status_read)
+            for descriptor in (out_read, status_read, report_read):
+                os.close(descriptor)
             self._record.remove()
             raise StartFailed(launch.image, f"its command cannot be executed: {error}") from error
         finally:
-            for descriptor in (out_write, status_write, private):
+            for descriptor in (out_write, status_write, report_write, private):
                 os.close(descriptor)
         self._pump = Pump(out_read, self._take)
         self._status = Pump(status_read, self._hear)
+        self._reports = Pump(report_read, self._hear)
         outer_fd = os.pidfd_open(self._outer.pid)
         self._loop.add_reader(outer_fd, self._outer_gone, outer_fd)
         self._watcher = self._loop.create_task(self._watch(), name=f"watch {self.worker_id}")
+
+    def _command(self, status_fd: int, report_fd: int, private_fd: int) -> list[str]:
+        launch = self._launch
+        environment_fd = -1 if launch.namespaces else private_fd
+        supervisor = [sys.executable, "-I", "-S", str(Path(_supervisor.__file__))]
+        place = [str(status_fd), str(environment_fd), str(os.getpid()), str(launch.working_dir)]
+        return [*supervisor, *place, "--", *launch.command(report_fd, private_fd)]
 
     async def started(self) -> None:
         """Return once the image's program was executed. Raises StartFailed, and nothing is left then."""
@@ -147,27 +163,30 @@ class LocalContainer:
             self._record.add(outer.process)
         try:
             async with asyncio.timeout(_START_S):
-                await (self._find_program() if self._launch.namespaces else self._told("child-pid"))
+                if await self._told("supervised") and self._launch.namespaces:
+                    await self._find_program()
         except TimeoutError as error:
             await self.stop(0)
             raise StartFailed(self._launch.image, f"it did not come up within {_START_S:.0f} s") from error
         if self._launch.namespaces:
             failed = self._outer_ended.is_set() and not await self._told("exit-code")
         else:
-            failed = "child-pid" not in self._messages
+            failed = "supervised" not in self._messages
         if failed:
             await self.wait()
             why = str(self._messages.get("error") or self._complaint or "it ended before its program ran")
             raise StartFailed(self._launch.image, why)
         if not self._launch.namespaces:
-            self._adopt(self._number("child-pid"))
+            self._adopt(self._number("supervised"))
         self._started = True
         self.pid = self._program or self._outer.pid
         self._say(f"started, pid {self.pid}")
 
     async def _told(self, key: str) -> bool:
-        """Wait for a word on the status pipe; False when it ends without it."""
-        while key not in self._messages and "error" not in self._messages and not self._status.is_ended:
+        """Wait for a word of the supervisor or of bubblewrap; False when both have ended without it."""
+        while key not in self._messages and not (self._status.is_ended and self._reports.is_ended):
+            if "error" in self._messages:
+                return False
             self._news.clear()
             await self._news.wait()
         return key in self._messages
@@ -182,7 +201,7 @@ class LocalContainer:
         self._init_fd = processes.open_pidfd(init)
         if (first := processes.state(init)) is not None:
             self._record.add(first.process)
-        bwrap = processes.program_file(self._outer.pid)
+        bwrap = processes.program_file(self._number("supervised"))
         patience = time.monotonic() + _EXECUTED_S
         while not self._outer_ended.is_set():
             if self._program is None:
@@ -217,7 +236,7 @@ class LocalContainer:
 
     def _hear(self, lines: Sequence[str]) -> None:
         for line in lines:
-            # bubblewrap and the supervisor write one JSON object a line; the worker cannot write here.
+            # The supervisor and bubblewrap write one JSON object a line; the worker cannot write here.
             self._messages |= json.loads(line)
         self._news.set()
 
@@ -239,8 +258,6 @@ class LocalContainer:
     def _kill(self) -> None:
         if self._init_fd is not None:
             processes.send(self._init_fd, signal.SIGKILL)  # takes its whole namespace with it
-        elif self._launch.namespaces:
-            self._outer.kill()
         else:
             self._outer.terminate()  # the supervisor kills all it has and waits for them
 
@@ -248,7 +265,7 @@ class LocalContainer:
         """Until nothing is left; then, and only then, `wait` and `stop` return."""
         await self._outer_ended.wait()
         await self._clean()
-        await asyncio.gather(self._pump.ended(_DRAIN_S), self._status.ended(_DRAIN_S))
+        await asyncio.gather(*(pump.ended(_DRAIN_S) for pump in (self._pump, self._status, self._reports)))
         code = self._code()
         for descriptor in (self._program_fd, self._init_fd):
             if descriptor is not None:
@@ -273,7 +290,7 @@ class LocalContainer:
     def _left(self) -> set[Process]:
         if self._namespace:
             return set(processes.in_pid_namespace(self._namespace))
-        # Without namespaces; or bubblewrap was killed so early that its child had not yet asked to die with it.
+        # Without namespaces; or the supervisor was killed before bubblewrap had set up any.
         states = processes.all_states()
         marked = {each.process for each in states if processes.has_marker(each.process.pid, self._marker)}
         # The program leads a session of its own, and it ended just now, so the id is not used again yet.

@@ -166,10 +166,10 @@ class LocalHost:
         command: Callable[[int, int], Sequence[str]]
         try:
             if isinstance(way, Bubblewrap):
-                private = _bubblewrap.environment(program)
+                private, working_dir = _bubblewrap.environment(program), Path("/")
 
-                def command(status_fd: int, private_fd: int) -> Sequence[str]:
-                    return _bubblewrap.command(way, place, program, status_fd, private_fd)
+                def command(report_fd: int, private_fd: int) -> Sequence[str]:
+                    return _bubblewrap.command(way, place, program, report_fd, private_fd)
 
                 command(0, 0)  # what is wrong with the image is found before anything is started
             else:
@@ -177,8 +177,8 @@ class LocalHost:
                 argv, env, working_dir = _plain.program_for(place, program)
                 private = _plain.environment(env)
 
-                def command(status_fd: int, private_fd: int) -> Sequence[str]:
-                    return _plain.command(argv, working_dir, status_fd, private_fd)
+                def command(_report_fd: int, _private_fd: int) -> Sequence[str]:
+                    return argv
 
         except Loop as error:
             raise BadImage(spec.image, str(error), "correct the image") from error
@@ -187,7 +187,7 @@ class LocalHost:
                 spec.image, f"its root cannot be prepared: {error}", "look at the state folder"
             ) from error
         namespaces = isinstance(way, Bubblewrap)
-        return Launch(spec.worker_id, spec.image, command, private, place.scratch, worker_log, namespaces)
+        return Launch(spec.worker_id, spec.image, command, working_dir, private, place.scratch, worker_log, namespaces)
 
     async def _way(self) -> Bubblewrap | str:
         """How roots are made here, found out once: bubblewrap with what it can do, or why it cannot."""

@@ -7,12 +7,10 @@ is not; the image's User is not taken over; the worker sees the host's files and
 
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runpod_emulator.config import Mount
-from runpod_emulator.host import _supervisor
 from runpod_emulator.host._bubblewrap import VOLUME, Place
 from runpod_emulator.host._program import Program
 from runpod_emulator.host._tree import Loop, inside
@@ -76,12 +74,6 @@ def program_for(place: Place, program: Program) -> tuple[list[str], dict[str, st
 def environment(env: Mapping[str, str]) -> bytes:
     """The worker's environment, for a pipe: the supervisor itself does not run with it."""
     return b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in env.items())
-
-
-def command(argv: Sequence[str], working_dir: Path, status_fd: int, environment_fd: int) -> list[str]:
-    """The supervisor's command line."""
-    python = [sys.executable, "-I", "-S", str(Path(_supervisor.__file__))]
-    return [*python, str(status_fd), str(environment_fd), str(os.getpid()), str(working_dir), "--", *argv]
 
 
 def _working_dir(place: Place, program: Program, paths: Mapping[str, str]) -> Path:

@@ -1,11 +1,15 @@
-"""Runs one program without namespaces and lets nothing of it survive. A script of its own, standard library only.
+"""Runs one program and lets nothing of it survive. A script of its own, standard library only.
 
     python -I -S _supervisor.py STATUS_FD ENVIRONMENT_FD PARENT_PID DIRECTORY -- PROGRAM [ARGUMENT…]
 
 The supervisor is the subreaper of everything the program starts: whatever loses its parent becomes its child. It
 ends them all when the program ends, when it gets SIGTERM, and when its own parent (the emulator) dies: the status pipe
-then has no reader any more. It writes JSON lines to STATUS_FD: {"child-pid": n} once the program runs, or {"error": …};
-and {"status": n} as waitpid gives it. The program gets SIGKILL from the kernel if the supervisor is killed.
+then has no reader any more. It writes JSON lines to STATUS_FD: {"supervised": n} once the program runs, or
+{"error": …}; and {"status": n} as waitpid gives it. If the supervisor is killed, the kernel kills the program.
+
+The program is bubblewrap, or the worker itself where there are no namespaces. bubblewrap dies with its parent only
+once its set-up is done, some 30 ms after its start; until then it is this process that sees to it. ENVIRONMENT_FD is -1
+for bubblewrap, which reads the worker's environment itself; other descriptors that were handed over go on to it.
 """
 
 import contextlib
@@ -25,13 +29,14 @@ PR_SET_CHILD_SUBREAPER = 36
 def main() -> int:
     status_fd, environment_fd, parent, directory = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     argv = sys.argv[6:]
-    with os.fdopen(environment_fd, "rb") as file:
-        variables = [entry.partition(b"=") for entry in file.read().split(b"\0") if entry]
-    # Of the supervisor's own environment only the marker goes on to the program (see `_processes`).
-    environment = {name: value for name, _, value in variables} | {MARKER: os.environb[MARKER]}
+    environment = {MARKER: os.environb[MARKER]}  # nothing else of the supervisor's own (see `_processes`)
+    if environment_fd >= 0:
+        with os.fdopen(environment_fd, "rb") as file:
+            variables = [entry.partition(b"=") for entry in file.read().split(b"\0") if entry]
+        environment |= {name: value for name, _, value in variables if name != MARKER}
+    os.set_inheritable(status_fd, False)
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    os.set_inheritable(status_fd, False)
     # Signals become readable bytes, so that one poll waits for everything.
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -43,7 +48,7 @@ def main() -> int:
     program = start(libc, argv, environment, directory, status_fd)
     if program is None:
         return 127
-    say(status_fd, {"child-pid": program})
+    say(status_fd, {"supervised": program})
     poll = select.poll()
     poll.register(wake_read, select.POLLIN)
     poll.register(status_fd, 0)  # POLLERR: the emulator has closed its end, which only its death does early

@@ -14,6 +14,7 @@ from typing import Any
 
 from runpod_emulator.config import Config
 from runpod_emulator.host import Isolation, LocalContainer, LocalHost
+from runpod_emulator.host import _processes as processes
 from runpod_emulator.model import ContainerSpec
 
 MODES: tuple[Isolation, ...] = ("overlay", "binds", "none")
@@ -126,6 +127,12 @@ class Image:
 def shell_image(script: str, *files: File, **config: Any) -> Image:
     """An image whose program is a shell script; the shell is the host's, since the image has no /usr."""
     return Image([tar([folder("models"), *files])], {"Entrypoint": ["/bin/sh", "-c", script], **config})
+
+
+def below(pids: list[int]) -> set[processes.Process]:
+    """These processes with everything they started."""
+    states = processes.all_states()
+    return {state.process for state in states if state.process.pid in pids} | processes.descendants(states, pids)
 
 
 @dataclass

@@ -14,7 +14,22 @@ import pytest
 from runpod_emulator.host import Isolation
 from runpod_emulator.host import _processes as processes
 from runpod_emulator.host._record import Record, records
-from tests.runpod_emulator.host.support import Bench, bench, shell_image
+from tests.runpod_emulator.host.support import Bench, below, bench, shell_image
+
+STARTING = """
+import asyncio, sys
+from pathlib import Path
+from tests.runpod_emulator.host.support import bench, shell_image
+
+async def main(folder, way, seconds):
+    async with bench(Path(folder), way) as host:
+        shell_image(f"setsid sleep {seconds} & exec sleep {seconds}").write(Path(folder, "root/images"))
+        print("begun", flush=True)
+        while True:
+            await host.start("oci:images:1")
+
+asyncio.run(main(*sys.argv[1:]))
+"""
 
 EMULATOR = """
 import asyncio, json, sys
@@ -33,22 +48,18 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
-def emulator(folder: Path, way: Isolation) -> tuple["subprocess.Popen[str]", list[int]]:
-    """A process with a host and one worker that has a daemon in a session of its own."""
+def python(script: str, *arguments: str) -> "subprocess.Popen[str]":
     here = Path(__file__).parents[3]
     path = os.pathsep.join([str(here / "src"), str(here), *sys.path])
-    process = subprocess.Popen(
-        [sys.executable, "-c", EMULATOR, str(folder), way],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
+
+
+def emulator(folder: Path, way: Isolation) -> tuple["subprocess.Popen[str]", list[int]]:
+    """A process with a host and one worker that has a daemon in a session of its own."""
+    process = python(EMULATOR, str(folder), way)
     assert process.stdout is not None
     return process, json.loads(process.stdout.readline())
-
-
-def below(pids: list[int]) -> set[processes.Process]:
-    """The worker's processes with everything they started."""
-    states = processes.all_states()
-    return {state.process for state in states if state.process.pid in pids} | processes.descendants(states, pids)
 
 
 def gone(expected: set[processes.Process], within_s: float = 5.0) -> bool:
@@ -70,6 +81,29 @@ def test_kill_9_of_the_emulator_leaves_no_process(tmp_path: Path, isolation: Iso
     assert process.stdout is not None
     process.stdout.close()
     assert gone(worker)
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_of_starts_leaves_no_process(tmp_path: Path, isolation: Isolation) -> None:
+    """bubblewrap asks to die with its parent only when its set-up is done; the supervisor is there before."""
+    for pause in (0.05, 0.08, 0.11, 0.14, 0.17, 0.2):
+        seconds = str(time.time_ns())
+        process = python(STARTING, str(tmp_path / str(pause)), isolation, seconds)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(pause)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        named = {s.process for s in processes.all_states() if seconds in command_line(s.process.pid)}
+        assert gone(named), named
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 async def test_the_next_emulator_tidies_up_after_a_kill(tmp_path: Path, isolation: Isolation) -> None:
