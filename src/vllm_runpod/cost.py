@@ -62,9 +62,9 @@ def ask_before_spending(
     project: Project, stack: str, chosen: engine.Engine, *, assume_yes: bool, to_stderr: bool = False
 ) -> None:
     """Show the plan and what it costs, then ask. Raises CommandError when nobody can be asked, click.Abort on no."""
-    engine.ensure_stack(project, stack, chosen)
-    engine.run(project, stack, ("preview",), chosen, to_stderr=to_stderr)
-    costs = bill(engine.run_json(project, stack, ("preview", "--json"), chosen))
+    shows = engine.engine_for_preview(project, stack, chosen)
+    engine.run(project, stack, ("preview",), shows, to_stderr=to_stderr)
+    costs = bill(engine.run_json(project, stack, ("preview", "--json"), shows))
     print(f"\nhourly floor:   {_usd(costs.floor)}  (workers that are always on)", file=sys.stderr)
     print(f"hourly ceiling: {_usd(costs.ceiling)}  (every worker busy)", file=sys.stderr)
     for line in costs.basis:

@@ -36,8 +36,25 @@ class Engine:
 def choose_engine() -> Engine:
     """`pulumi` from PATH, else the embedded engine."""
     found = shutil.which("pulumi")
-    if found:
-        return Engine((found,), "pulumi", embedded=False)
+    return Engine((found,), "pulumi", embedded=False) if found else _embedded()
+
+
+def engine_for_preview(project: Project, stack: str, chosen: Engine) -> Engine:
+    """The engine that can show the stack's plan and change nothing.
+
+    The CLI shows none for a stack that does not exist yet: it would first have to make it, for which it wants a
+    passphrase and writes a salt into the stack file. The embedded engine starts from an empty state.
+    """
+    own_backend = os.environ.get("PULUMI_BACKEND_URL", "")
+    if chosen.embedded or stack_exists(project, stack, chosen):
+        return chosen
+    if own_backend and not own_backend.startswith("file://") and stack != LOCAL_STACK:
+        ensure_stack(project, stack, chosen)  # The embedded engine cannot read that backend.
+        return chosen
+    return _embedded()
+
+
+def _embedded() -> Engine:
     return Engine((sys.executable, "-m", "pulumi_embedded"), "pulumi_embedded", embedded=True)
 
 
@@ -94,11 +111,15 @@ def run_json(project: Project, stack: str, arguments: Sequence[str], engine: Eng
         ) from error
 
 
+def stack_exists(project: Project, stack: str, engine: Engine) -> bool:
+    """Whether the stack is in its backend."""
+    listed = run_json(project, stack, ("stack", "ls", "--json"), engine)
+    return stack in {str(entry.get("name", "")).rsplit("/", 1)[-1] for entry in listed}
+
+
 def ensure_stack(project: Project, stack: str, engine: Engine) -> None:
     """Create the stack in its backend when it is not there yet."""
-    listed = run_json(project, stack, ("stack", "ls", "--json"), engine)
-    names = {str(entry.get("name", "")).rsplit("/", 1)[-1] for entry in listed}
-    if stack not in names:
+    if not stack_exists(project, stack, engine):
         done = subprocess.run(
             [*engine.command, "--cwd", str(project.root), "--non-interactive", "stack", "init", stack],
             cwd=project.root,

@@ -89,9 +89,7 @@ def preview(project: Project, stack: str, *, diff: bool, as_json: bool, expect_n
     flags = [
         flag for flag, on in (("--diff", diff), ("--json", as_json), ("--expect-no-changes", expect_no_changes)) if on
     ]
-    if not chosen.embedded:
-        engine.ensure_stack(project, stack, chosen)
-    engine.run(project, stack, ("preview", *flags), chosen)
+    engine.run(project, stack, ("preview", *flags), engine.engine_for_preview(project, stack, chosen))
 
 
 def refresh(project: Project, stack: str, *, assume_yes: bool) -> None:

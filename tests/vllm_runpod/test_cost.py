@@ -65,7 +65,7 @@ def test_the_plan_and_the_bill_come_before_the_question(tmp_path: Path, capfd: p
         f"plan, calls = {plan!r}, {str(tmp_path / 'calls')!r}\n"
         "with open(calls, 'a') as record:\n"
         "    record.write(json.dumps(asked) + '\\n')\n"
-        "print(json.dumps([{'name': 'prod'}] if asked[0] == 'stack' else plan) if '--json' in asked else 'THE PLAN')\n"
+        "print(json.dumps(plan) if '--json' in asked else 'THE PLAN')\n"
     )
     engine = Engine((sys.executable, str(script)), "engine", embedded=True)
     with pytest.raises(CommandError, match="YES=1"):
@@ -75,7 +75,6 @@ def test_the_plan_and_the_bill_come_before_the_question(tmp_path: Path, capfd: p
     assert f"hourly floor:   {format_usd(price('ADA_48_PRO'))} USD" in shown.err
     assert f"hourly ceiling: {format_usd(3 * price('ADA_48_PRO'))} USD" in shown.err
     assert [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()] == [
-        ["stack", "ls", "--json"],
         ["preview", "--stack", "prod"],
         ["preview", "--json", "--stack", "prod"],
     ]

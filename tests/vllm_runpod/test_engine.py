@@ -77,3 +77,15 @@ def test_an_engines_words_leave_stdout_free_for_a_document(
     engine.run(project, "local", ("up",), chatty, to_stderr=to_stderr)
     shown = capfd.readouterr()
     assert ("created" in shown.out, "created" in shown.err) == (not to_stderr, to_stderr)
+
+
+@pytest.mark.parametrize(("known", "embedded"), [("prod", False), ("dev", True)])
+def test_a_stack_that_is_not_there_is_not_made_for_its_preview(
+    project: Project, known: str, embedded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CLI would make it first, ask for a passphrase and write into the stack file; a preview changes nothing."""
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    script = project.root / "pulumi.py"
+    script.write_text(f"import sys\nassert 'ls' in sys.argv\nprint('[{{\"name\": \"organization/demo/{known}\"}}]')\n")
+    cli = engine.Engine((sys.executable, str(script)), "pulumi", embedded=False)
+    assert engine.engine_for_preview(project, "prod", cli).embedded is embedded
