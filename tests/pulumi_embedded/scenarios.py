@@ -293,10 +293,10 @@ SCENARIOS = [
         up(CHAIN + 'Thing("d", value=1)\n'), up(EMPTY, "--continue-on-error", faults=[fault("delete", "b")]), up(),
     ), ordered=False),
     Scenario("invoke", (
-        up('r = pulumi.runtime.invoke("demo:index:lookup", {"name": "a"}).value\nThing("a", value=r["found"])\n'
+        up('r = pulumi.runtime.invoke("demo:index:lookup", {"name": "zz"}).value\nThing("a", value=r["found"])\n'
            'o = pulumi.runtime.invoke_output("demo:index:lookup", {"name": pulumi.Output.secret("a-secret")}) if hasattr(pulumi.runtime, "invoke_output") else None\n'
            'pulumi.export("found", r["found"])'),
-    )),
+    ), ordered=False),
     Scenario("invoke_failure", (up('pulumi.runtime.invoke("demo:index:lookup", {"name": "bad"})'),), handover=False, ordered=False),
     Scenario("auto_label", (
         up('Thing("a", autoLabel=True, fixed=1, value=1)'), up('Thing("a", autoLabel=True, fixed=1, value=2)'),
