@@ -139,19 +139,32 @@ def outputs(project: Project, stack: str, engine: Engine) -> dict[str, Any]:
     return dict(result) if isinstance(result, dict) else {}
 
 
-def _command(engine: Engine, project: Project, stack: str, arguments: Sequence[str]) -> list[str]:
+def _command(
+    engine: Engine, project: Project, stack: str, arguments: Sequence[str], *, interactive: bool = False
+) -> list[str]:
     scope = [] if tuple(arguments[:2]) == ("stack", "ls") else ["--stack", stack]
-    return [*engine.command, "--cwd", str(project.root), "--non-interactive", *arguments, *scope]
+    mode = [] if interactive else ["--non-interactive"]
+    return [*engine.command, "--cwd", str(project.root), *mode, *arguments, *scope]
+
+
+def _may_be_interactive(engine: Engine, env: dict[str, str]) -> bool:
+    """Whether the engine may treat the terminal as one (rows that update); it finds out itself whether stdout is one.
+
+    Not where the CLI would ask for a passphrase: the commands after this one have nobody to ask.
+    """
+    known = "PULUMI_CONFIG_PASSPHRASE" in env or "PULUMI_CONFIG_PASSPHRASE_FILE" in env
+    return sys.stdin is not None and sys.stdin.isatty() and (engine.embedded or known)
 
 
 def _call(engine: Engine, project: Project, stack: str, arguments: Sequence[str], *, to_stderr: bool) -> int:
     """Run in the foreground. On Ctrl-C wait until the engine has ended its steps and written its state, then go on
     with the interruption; the terminal sends the signal to the engine too, and a second one makes it stop at once.
     """
+    env = environment(project, stack)
     child = subprocess.Popen(
-        _command(engine, project, stack, arguments),
+        _command(engine, project, stack, arguments, interactive=_may_be_interactive(engine, env)),
         cwd=project.root,
-        env=environment(project, stack),
+        env=env,
         stdout=STDERR if to_stderr else None,
     )
     interrupted = False

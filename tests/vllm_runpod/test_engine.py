@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,3 +90,28 @@ def test_a_stack_that_is_not_there_is_not_made_for_its_preview(
     script.write_text(f"import sys\nassert 'ls' in sys.argv\nprint('[{{\"name\": \"organization/demo/{known}\"}}]')\n")
     cli = engine.Engine((sys.executable, str(script)), "pulumi", embedded=False)
     assert engine.engine_for_preview(project, "prod", cli).embedded is embedded
+
+
+@pytest.mark.parametrize(
+    ("terminal", "embedded", "passphrase", "rows"),
+    [(True, True, None, True), (True, False, "word", True), (True, False, None, False), (False, True, "word", False)],
+)
+def test_in_a_terminal_the_engine_may_use_it(
+    project: Project,
+    terminal: bool,
+    embedded: bool,
+    passphrase: str | None,
+    rows: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Rows that update need it; a passphrase that only one of several commands would ask for must not."""
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: terminal))
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE_FILE", raising=False)
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    if passphrase is not None:
+        monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", passphrase)
+    script = project.root / "engine.py"
+    script.write_text("import sys\nprint(sys.argv)\n")
+    engine.run(project, "prod", ("up",), engine.Engine((sys.executable, str(script)), "engine", embedded=embedded))
+    assert ("--non-interactive" not in capfd.readouterr().out) is rows
