@@ -1,5 +1,6 @@
 """The commands. Each is a skin over a room; errors become one line and an exit code here, and nowhere else."""
 
+import errno
 import sys
 import traceback
 
@@ -8,6 +9,7 @@ import click
 from redaction import redact
 from vllm_runpod.errors import CommandError
 from vllm_runpod.project import LOCAL_STACK, Project, find_project
+from weight_bakery import BakeryError
 
 EXAMPLES = """
 \b
@@ -18,6 +20,9 @@ Examples:
   vllm-runpod ask "What is DNS?"       ask the model of stack `local`
   vllm-runpod down                     end stack `local`, its processes and its local state
 """
+
+THE_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE}
+"""Refusals of the operating system that the user can do something about, and we cannot."""
 
 stack_option = click.option(
     "--stack", "-s", default=LOCAL_STACK, show_default=True, help="The stack, as in Pulumi.<stack>.yaml."
@@ -73,7 +78,7 @@ def preview(context: click.Context, stack: str, diff: bool, as_json: bool, expec
     flow.preview(_project(context), stack, diff=diff, as_json=as_json, expect_no_changes=expect_no_changes)
 
 
-@cli.command()
+@cli.command(epilog="\b\nExamples:\n  vllm-runpod refresh\n  vllm-runpod refresh --stack prod --yes")
 @stack_option
 @yes_option
 @click.pass_context
@@ -84,7 +89,7 @@ def refresh(context: click.Context, stack: str, yes: bool) -> None:
     flow.refresh(_project(context), stack, assume_yes=yes)
 
 
-@cli.command()
+@cli.command(epilog="\b\nExamples:\n  vllm-runpod down\n  vllm-runpod down --stack dev")
 @stack_option
 @yes_option
 @click.pass_context
@@ -113,7 +118,7 @@ def ask(context: click.Context, stack: str, prompt: str, max_tokens: int, temper
     flow.ask_stack(_project(context), stack, prompt, max_tokens=max_tokens, temperature=temperature, as_json=as_json)
 
 
-@cli.command()
+@cli.command(epilog="\b\nExamples:\n  vllm-runpod doctor\n  vllm-runpod doctor --json")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
@@ -152,12 +157,22 @@ def main(arguments: list[str] | None = None) -> int:
     except CommandError as error:
         print(f"error: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
+    except BakeryError as error:
+        print(f"error: {redact(str(error))}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         return 141
+    except OSError as error:
+        if error.errno not in THE_MACHINES:
+            return _fault_of_ours()
+        print(f"error: {redact(f'{error.filename or "this machine"}: {error.strerror}')}", file=sys.stderr)
+        return 1
     except Exception:  # noqa: BLE001 - the outermost edge: what arrives here is a fault of ours
-        print(redact(traceback.format_exc()), file=sys.stderr)
-        print(
-            "error: this is a fault of vllm-runpod, not of yours; please report it with the lines above",
-            file=sys.stderr,
-        )
-        return 255
+        return _fault_of_ours()
+
+
+def _fault_of_ours() -> int:
+    """Show the error in hand with its traceback, and ask for a report."""
+    print(redact(traceback.format_exc()), file=sys.stderr)
+    print("error: this is a fault of vllm-runpod, not of yours; please report it with the lines above", file=sys.stderr)
+    return 255
