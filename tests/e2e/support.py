@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -87,6 +87,52 @@ def make_clone(folder: Path) -> Clone:
     clone = Clone(folder, port)
     clone.edit("Pulumi.local.yaml", "127.0.0.1:8900", f"127.0.0.1:{port}")
     return clone
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process; `started` tells it from a later one with the same id."""
+
+    pid: int
+    started: int
+    command: tuple[str, ...] = field(compare=False)
+
+    def runs(self, *words: str) -> bool:
+        """Whether its command line has these words one after the other."""
+        return any(self.command[start : start + len(words)] == words for start in range(len(self.command)))
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of /proc/<pid>/stat from the third on; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return []
+
+
+def tree(pid: int, *, below: bool = True) -> set[Process]:
+    """A process and, unless told otherwise, all its descendants, in whatever namespace they are."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := _stat(int(entry.name))):
+            children.setdefault(int(stat[1]), []).append(int(entry.name))
+    found, left = set(), [pid]
+    while left:
+        current = left.pop()
+        if stat := _stat(current):
+            try:
+                command = Path(f"/proc/{current}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+            except OSError:
+                command = []
+            found.add(Process(current, int(stat[19]), tuple(command)))
+        left += children.get(current, []) if below else []
+    return found
+
+
+def is_alive(process: Process) -> bool:
+    """Whether exactly this process still runs (a zombie does not)."""
+    stat = _stat(process.pid)
+    return bool(stat) and stat[0] not in "ZX" and int(stat[19]) == process.started
 
 
 def processes_under(folder: Path) -> list[str]:
