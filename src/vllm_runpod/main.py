@@ -165,7 +165,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in THE_MACHINES:
             return _fault_of_ours()
-        print(f"error: {redact(f'{error.filename or "this machine"}: {error.strerror}')}", file=sys.stderr)
+        where = error.filename or "this machine"
+        print(f"error: {redact(f'{where}: {error.strerror}')}", file=sys.stderr)
         return 1
     except Exception:  # noqa: BLE001 - the outermost edge: what arrives here is a fault of ours
         return _fault_of_ours()
