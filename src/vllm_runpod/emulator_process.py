@@ -4,6 +4,7 @@ It is found by asking the address in the stack file, not by a pid file; it is st
 """
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -133,12 +134,34 @@ def mounts(project: Project) -> list[str]:
 
 
 def stop(project: Project) -> bool:
-    """Stop the emulator and its workers; False when none ran. Raises EmulatorFailed when it does not end."""
-    found = status(project)
-    if found is None:
-        return False
-    stop_pid(int(found["pid"]))
+    """Stop the emulator and its workers; False when none ran. Raises EmulatorFailed when it does not end.
+
+    One that runs on this state but not at the stack's address (the port was changed meanwhile) is stopped too.
+    """
+    pid = _holder(project)
+    if pid is None:
+        try:
+            found = status(project)
+        except EmulatorFailed:
+            return False  # Somebody else's program.
+        if found is None:
+            return False
+        pid = int(found["pid"])
+    stop_pid(pid)
     return True
+
+
+def _holder(project: Project) -> int | None:
+    """The process that holds the lock of the emulator's state; None when nobody does."""
+    try:
+        with (project.emulator_state / "emulator.lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read())
+    except (OSError, ValueError):
+        return None
+    return None
 
 
 def stop_pid(pid: int) -> None:

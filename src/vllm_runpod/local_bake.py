@@ -7,7 +7,7 @@ from rich.console import Console
 
 from vllm_runpod.errors import CommandError, SetupMissing
 from vllm_runpod.project import LOCAL_STACK, Project
-from weight_bakery import BakeReceipt, BakeRequest, bake, image_name
+from weight_bakery import BakeReceipt, BakeRequest, BakeryError, bake, image_name
 from weight_bakery.cli import ProgressDisplay
 
 WORKER_CODE = ("images/vllm-baked/vllm_worker", "src/vllm_options", "src/redaction")
@@ -22,7 +22,7 @@ def worker_code(project: Project) -> tuple[Path, ...]:
 def bake_local(project: Project) -> BakeReceipt | None:
     """Bake what `Pulumi.local.yaml` asks for under `bake`; None when it names a ready image instead.
 
-    Raises SetupMissing, CommandError and the bakery's own errors.
+    Raises SetupMissing, and CommandError also for what the bakery refuses.
     """
     config = project.config(LOCAL_STACK)
     wanted: Any = config.get(f"{project.name}:bake")
@@ -46,8 +46,11 @@ def bake_local(project: Project) -> BakeReceipt | None:
         lock=project.root / wanted.get("lock", "weights.lock"),
         cache=project.local / "digests.json",
     )
-    with ProgressDisplay(Console(stderr=True)) as display:
-        return bake(request, progress=display)
+    try:
+        with ProgressDisplay(Console(stderr=True)) as display:
+            return bake(request, progress=display)
+    except BakeryError as error:
+        raise CommandError(str(error)) from error
 
 
 def _in_project(project: Project, target: str) -> str:

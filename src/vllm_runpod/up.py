@@ -122,7 +122,7 @@ def down(project: Project, stack: str, *, assume_yes: bool) -> None:
         except EngineFailed as error:
             # The emulator and everything in it goes anyway; nothing is lost but the state's own tidiness.
             say(f"note: {error}; removing the local state all the same")
-        emulator_process.stop(project)
+    if emulator_process.stop(project):
         say("emulator: stopped")
     _remove_local_state(project)
     say("local state: removed")

@@ -103,3 +103,26 @@ def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatc
         emulator_process.stop_pid(child.pid)
         child.poll()
         assert not Path(f"/proc/{child.pid}").exists()
+
+
+def test_stop_finds_the_emulator_at_an_address_the_stack_no_longer_names(tmp_path: Path) -> None:
+    """Its lock says who it is: after a change of the port nothing may be left running on a state that is removed."""
+    changed = project(tmp_path, free_port())
+    changed.emulator_state.mkdir(parents=True)
+    assert not emulator_process.stop(changed)
+    lock = changed.emulator_state / "emulator.lock"
+    holder = (
+        "import fcntl, os, sys, time\n"
+        "lock = open(sys.argv[1], 'w')\n"
+        "fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "lock.write(str(os.getpid()))\n"
+        "lock.flush()\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        assert emulator_process.stop(changed)
+        child.wait(10)
+    assert not emulator_process.stop(changed)
