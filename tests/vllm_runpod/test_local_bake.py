@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vllm_runpod.errors import CommandError, SetupMissing
-from vllm_runpod.local_bake import bake_local
+from vllm_runpod.local_bake import WORKER_CODE, bake_local
 from vllm_runpod.project import Project
 
 
@@ -17,12 +17,9 @@ def project(tmp_path: Path) -> Project:
         "config:\n  demo:model: org/tiny\n  demo:bake: {to: 'oci:.local/images/tiny:v1', lock: .local/weights.lock}\n"
     )
     made = Project(tmp_path, "demo")
-    for folder in (made.local / "models/tiny", made.worker_dependencies, tmp_path / "images/vllm-baked/vllm_worker"):
-        folder.mkdir(parents=True)
-    for package in ("vllm_options", "redaction"):
-        (tmp_path / "src" / package).mkdir(parents=True)
-    for package in (made.worker_dependencies / "runpod", tmp_path / "images/vllm-baked/vllm_worker"):
-        package.mkdir(exist_ok=True)
+    (made.local / "models/tiny").mkdir(parents=True)
+    for package in (made.worker_dependencies / "runpod", *(tmp_path / folder for folder in WORKER_CODE)):
+        package.mkdir(parents=True)
         (package / "__init__.py").touch()
     return made
 
