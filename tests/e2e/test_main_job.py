@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import ROOT, Clone, make_clone, processes_under
+from tests.e2e.support import ROOT, Clone, Process, is_alive, make_clone, processes_under, tree
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -57,6 +57,13 @@ def endpoint(clone: Clone) -> dict[str, Any]:
     return dict(found)
 
 
+def only_worker(clone: Clone) -> Process:
+    """The worker's own process, as the emulator started it, and not what it forked."""
+    pid = json.loads(urllib.request.urlopen(clone.url + "/_emulator/status", timeout=5).read())["pid"]
+    found = [process for process in tree(pid) if process.command[1:] == ("-m", "vllm_worker")]
+    return min(found, key=lambda process: (process.started, process.pid))
+
+
 @needs_environments
 def test_up_answers_from_the_baked_image(clone: Clone) -> None:
     """`up` bakes, deploys and prints what real vLLM says, and a table of where the time went."""
@@ -73,6 +80,26 @@ def test_up_again_changes_nothing(clone: Clone) -> None:
     assert set(preview["changeSummary"]) == {"same"}
     done = clone.run("up")
     assert ANSWER in done.stdout
+
+
+@needs_environments
+def test_a_worker_needs_no_model_on_the_host(clone: Clone, tmp_path: Path) -> None:
+    """Without the host's model folder a new worker gives the same answer: its weights are the image's."""
+    models = clone.root / ".local/models"
+    target = models.readlink()  # a link to the clone's own models, which stay as they are
+    worker = only_worker(clone)
+    models.unlink()
+    models.symlink_to(tmp_path)
+    try:
+        os.kill(worker.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 15
+        while is_alive(worker) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert ANSWER in clone.run("ask", QUESTION).stdout
+        assert only_worker(clone) != worker
+    finally:
+        models.unlink()
+        models.symlink_to(target)
 
 
 @needs_environments
