@@ -4,6 +4,8 @@ import ipaddress
 import sys
 from typing import Any
 
+import pytest
+
 OUTSIDE_ALLOWED = False
 """tests/live sets this, and nothing else does."""
 
@@ -26,3 +28,10 @@ def _block_outside(event: str, args: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_block_outside)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes a file goes to one of them whole: its tests may share a costly fixture or an order."""
+    for item in items:
+        if item.get_closest_marker("spread") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))

@@ -108,5 +108,5 @@ async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: 
         assert await worker.finished(within=60) == 0
     finally:
         await worker.end()
-    # vLLM may print one of its own while it is being stopped (its lines bear its process's name); the worker never does.
+    # vLLM may print one of its own while it is stopped (its lines bear its process in brackets); the worker never does.
     assert not [line for line in worker.lines if "Traceback" in line and not line.startswith("(")]
