@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +153,40 @@ def _add_groups() -> None:
 _add_groups()
 
 
-def main(arguments: list[str] | None = None) -> int:
+_GLOBAL_VALUES = ("--cwd", "-C", "--color", "--verbose", "-v")
+_GLOBAL_SWITCHES = (
+    "--non-interactive",
+    "--emoji",
+    "-e",
+    "--fully-qualify-stack-names",
+    "-Q",
+    "--logtostderr",
+    "--logflow",
+)
+
+
+def _global_flags_first(arguments: Sequence[str]) -> list[str]:
+    """The CLI takes its global flags anywhere; here they stand before the command."""
+    first: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--":
+            rest += [argument, *left]
+        elif argument in _GLOBAL_SWITCHES or argument.startswith(("--cwd=", "--color=", "--verbose=")):
+            first.append(argument)
+        elif argument in _GLOBAL_VALUES:
+            first += [argument, *(value for value in (next(left, None),) if value is not None)]
+        else:
+            rest.append(argument)
+    return [*first, *rest]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. No traceback reaches a user."""
+    given = _global_flags_first(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = cli.main(args=arguments, prog_name="pulumi_embedded", standalone_mode=False)
+        result = cli.main(args=given, prog_name="pulumi_embedded", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except EngineError as error:
         sys.stdout.flush()

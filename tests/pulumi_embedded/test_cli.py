@@ -384,6 +384,17 @@ def test_an_unchanged_update_changes_no_secret_in_the_file(sandbox: Sandbox) -> 
     assert sandbox.raw_state()["resources"] == before
 
 
+def test_global_flags_may_stand_anywhere(sandbox: Sandbox) -> None:
+    """As with the CLI: before the command, and after it."""
+    sandbox.init()
+    for arguments in (["--cwd", str(sandbox.project), "preview"], ["preview", f"--cwd={sandbox.project}"]):
+        code, output = run_here(sandbox, [*arguments, "--stack", STACK, "--non-interactive", "--color", "never"])
+        assert code == 0, output
+    code, output = run_here(sandbox, ["preview", "--stack", STACK, "-C", str(sandbox.root)])
+    assert code == 1
+    assert "no Pulumi.yaml project file found in" in output
+
+
 def test_public_names_are_there() -> None:
     """`__all__` tells the truth."""
     for name in pulumi_embedded.__all__:
