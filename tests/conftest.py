@@ -30,6 +30,7 @@ def _block_outside(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(_block_outside)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes a file goes to one of them whole: its tests may share a costly fixture or an order."""
     for item in items:
