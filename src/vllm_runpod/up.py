@@ -26,7 +26,8 @@ def say(text: str) -> None:
 def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as_json: bool) -> None:
     """Deploy `stack` and ask its model. For stack `local` bake and start the emulator first.
 
-    Raises CommandError. When it is interrupted, an emulator that it started is stopped again.
+    Raises CommandError. When it is interrupted, or the program is refused before it made an endpoint, an emulator that
+    it started is stopped again.
     """
     project.config(stack)
     timings = report.Timings(project)
@@ -52,6 +53,20 @@ def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as
             say("stopping the emulator and its workers")
             emulator_process.stop_pid(running.pid)
         raise
+    except EngineFailed:
+        if running is not None and running.started_here and _holds_nothing(project):
+            # The program or its configuration was refused: leave this machine as it was.
+            emulator_process.stop_pid(running.pid)
+        raise
+
+
+def _holds_nothing(project: Project) -> bool:
+    """Whether the emulator runs without a single endpoint: nothing in it is worth looking at."""
+    try:
+        found = emulator_process.status(project)
+    except EmulatorFailed:
+        return False
+    return found is not None and found.get("endpoints") == 0
 
 
 def _deploy(project: Project, stack: str, chosen: engine.Engine, timings: report.Timings, *, to_stderr: bool) -> None:
