@@ -119,7 +119,9 @@ class PreviewDocument:
 
     def text(self, counts: Mapping[str, int], maybe_corrupt: bool) -> str:
         """The document."""
-        document: dict[str, Any] = {"config": self._config, "steps": self._steps}
+        document: dict[str, Any] = {"config": self._config} if self._config else {}
+        if self._steps:
+            document["steps"] = self._steps
         if self._diagnostics:
             document["diagnostics"] = self._diagnostics
         document["duration"] = time.monotonic_ns() - self._started

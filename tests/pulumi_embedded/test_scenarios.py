@@ -1,5 +1,6 @@
 """The scenario table through pulumi_embedded, against what the pulumi CLI was recorded to do, and the CLI itself."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,48 @@ def test_a_state_is_taken_over_with_no_changes(scenario: Scenario, first: str, s
     sandbox.hand_over_to(second)
     code, output = sandbox.run("preview", "--stack", STACK, "--expect-no-changes")
     assert code == 0, output
+
+
+def _bare(value: Any) -> Any:
+    """A JSON preview without times, positions and the order of dependencies."""
+    if isinstance(value, dict):
+        left_out = {"sourcePosition", "stackTrace", "created", "modified", "duration"}
+        return {key: _bare(item) for key, item in value.items() if key not in left_out}
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    return value
+
+
+@pytest.mark.slow
+@pytest.mark.pulumi_cli
+@needs_cli
+def test_the_json_preview_is_the_clis_document(tmp_path: Path) -> None:
+    """On one state: the same steps, states, reasons, detailed differences, summary and diagnostics."""
+    sandbox = Sandbox(tmp_path / "sandbox", "embedded", cli_virtualenv())
+    sandbox.init()
+    sandbox.program(
+        'a = Thing("a", fixed=1, password="hunter22", tags={"x": [1, 2]})\nb = Thing("b", value=a.url)\nThing("c")'
+    )
+    assert sandbox.outcome("up").exit == 0
+    sandbox.program(
+        'a = Thing("a", fixed=2, password="hunter33", tags={"x": [1, 3]})\nb = Thing("b", value=a.url)\n'
+        'Thing("d", O(protect=True), value=b.serial)\nprint("said")\npulumi.log.warn("careful")'
+    )
+    documents = {}
+    for engine in ("embedded", "cli"):
+        sandbox.hand_over_to(engine)
+        code, output = sandbox.run("preview", "--stack", STACK, "--json")
+        assert code == 0, output
+        documents[engine] = _bare(json.loads(output[output.index("{") : output.rindex("}") + 1]))
+    ours, theirs = documents["embedded"], documents["cli"]
+    assert [step["urn"] for step in ours["steps"]] == [step["urn"] for step in theirs["steps"]]
+    for mine, cli in zip(ours["steps"], theirs["steps"], strict=True):
+        assert mine == cli
+    for key in ("config", "changeSummary"):
+        assert ours.get(key) == theirs.get(key)
+    # The CLI passes on the program's output in the pieces it came in, with their line ends.
+    said = [
+        sorted((d["severity"], d["message"].strip(), d.get("urn", "")) for d in side["diagnostics"])
+        for side in documents.values()
+    ]
+    assert said[0] == said[1]
