@@ -32,9 +32,10 @@ SERVER_PACKAGES = (
 )  # fmt: skip
 """What the fake server imports; a worker's root sees its own environment and nothing of the project's."""
 
-SERVER = """
-import hashlib, sys
+SERVER = r"""
+import asyncio, hashlib, sys
 from pathlib import Path
+from aiohttp import web
 from vllm import fake_vllm
 
 model = next(part.partition("=")[2] for part in sys.argv if part.startswith("--model="))
@@ -45,7 +46,19 @@ def prompt_of(body):
         return read(body)
     return hashlib.sha256((Path(model) / "model.safetensors").read_bytes()).hexdigest()
 
+async def stream(request, prompt):
+    # A pause after each piece, so that pieces are not joined on their way to the reader.
+    step = int(prompt.split()[1]) if prompt.startswith("cuts") else 50
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    whole = b"".join(fake_vllm.event(word + " ") for word in fake_vllm.TEXT.split()) + b"data: [DONE]\n\n"
+    for start in range(0, len(whole), step):
+        await response.write(whole[start : start + step])
+        await asyncio.sleep(0.002)
+    return response
+
 fake_vllm.prompt_of = prompt_of
+fake_vllm.stream = stream
 fake_vllm.main()
 """
 
