@@ -9,6 +9,9 @@ file with hashes; a step whose inputs have not changed is skipped; a step that w
 each step took goes to .local/timings.json, from which `make up` prints its table.
 """
 
+# So that a Python that is too old gets as far as the line that says so.
+from __future__ import annotations
+
 import argparse
 import contextlib
 import hashlib
