@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.support import free_port
 from tests.weight_bakery.support import write_deps, write_model, write_package
 from vllm_runpod import emulator_process, up
 from vllm_runpod.main import main
@@ -77,6 +78,21 @@ def test_what_the_machine_refuses_is_one_line(
     shown = capfd.readouterr().err
     assert f"error: {project}/.local/emulator: {os.strerror(number)}" in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("arguments", [["ask", "hello"], ["refresh", "--yes"]])
+def test_an_emulator_that_is_not_running_is_one_line(
+    project: Path, capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """With the command that starts it, and nothing changed."""
+    port = free_port()
+    path = project / "Pulumi.local.yaml"
+    path.write_text(path.read_text().replace("127.0.0.1:8900", f"127.0.0.1:{port}"))
+    assert main(["--cwd", str(project), *arguments]) == 1
+    shown = capfd.readouterr()
+    assert shown.err == f"error: the emulator is not running on 127.0.0.1:{port}\n\nhint: `make up` starts it\n"
+    assert shown.out == ""
+    assert not (project / ".local/pulumi").exists()
 
 
 def test_a_fault_of_ours_says_that_it_is_ours(
