@@ -268,7 +268,7 @@ SCENARIOS = [
     ), handover=False),
     Scenario("get_unknown_id", (
         preview('k = Thing("k", value=1)\na = Thing("a", O(id=k.id))\nThing("b", value=a.url)'), up(), destroy(),
-    ), handover=False),
+    ), handover=False, ordered=False),
     Scenario("get_missing", (preview('Thing("a", O(id="nope"))'), up()), handover=False),
     Scenario("get_instead_of_managed", (
         up('Thing("a", value=1)'), up('Thing("a", O(id="found"))', cloud={"+found": {"value": 7, "tier": "basic"}}), up(),
