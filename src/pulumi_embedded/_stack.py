@@ -91,6 +91,16 @@ class Stack:
             self.config.set_salt(self._crypter.state)
         return self.crypter()
 
+    def check_passphrase(self) -> None:
+        """Raise PassphraseError when a passphrase is given and wrong, also where nothing needs it yet.
+
+        Found out later it would be in the middle of an update, when the first secret has to be written.
+        """
+        if passphrase_from_environment() is None:
+            return
+        if self.config.salt or secrets_state_of(self._latest(), str(self.backend.path(self.name))):
+            self.crypter().check()
+
     # The stack itself
 
     def exists(self) -> bool:
@@ -168,12 +178,14 @@ class Stack:
 
     def preview(self, events: Events, options: Options, run: Runner) -> Result:
         """Work out what an update would do. Writes nothing."""
+        self.check_passphrase()
         deployment, _ = self.load(tolerate_missing=True)
         return run(Operation(self.project, self.name, deployment, self.config_values(), events, None, options))
 
     def update(self, kind: str, events: Events, options: Options, run: Runner, changes: Callable[[], Mapping[str, int]],
                message: str = "", clear_pending_creates: bool = False) -> Result:  # fmt: skip
         """Do it; the state is kept true throughout. The caller holds the lock. `kind`: update, refresh or destroy."""
+        self.check_passphrase()
         deployment, sealer = self.load()
         self._warn_of_pending(deployment, kind, events)
         if self.config.salt and not deployment.secrets_state:

@@ -95,6 +95,22 @@ def test_no_secret_is_shown_logged_or_stored(sandbox: Sandbox) -> None:
     assert f'\\"{SECRET}-3\\"' in sandbox.run("stack", "export", "--show-secrets", "--stack", STACK)[1]
 
 
+def test_a_wrong_passphrase_is_refused_where_nothing_is_secret_yet(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would be found out in the middle of the first update that has a secret."""
+    sandbox.init()
+    sandbox.program('Thing("a")')
+    assert sandbox.outcome("up").exit == 0
+    before = sandbox.state_file.read_bytes()
+    _without(sandbox, monkeypatch, "PULUMI_CONFIG_PASSPHRASE", "wrong")
+    for command in (["preview"], ["up", "--yes"], ["refresh", "--yes"], ["destroy", "--yes"]):
+        code, output = sandbox.run(*command, "--stack", STACK)
+        assert code != 0
+        assert "error: incorrect passphrase: PULUMI_CONFIG_PASSPHRASE" in output
+    assert sandbox.state_file.read_bytes() == before
+
+
 def test_a_wrong_passphrase_is_refused_in_one_line(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing is changed."""
     sandbox.init()
