@@ -5,15 +5,14 @@ import json
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from redaction import redact
+from vllm_runpod import emulator_view
 from vllm_runpod.ask import Answer
 from vllm_runpod.project import Project
 
@@ -65,51 +64,22 @@ class Timings:
     def add_worker(self, project: Project, endpoint_id: str) -> None:
         """Phases of the endpoint's newest worker: as the emulator saw them, and as the worker itself logged them."""
         try:
-            workers = _get(project, f"/_emulator/endpoints/{endpoint_id}/workers")["workers"]
+            workers = emulator_view.workers(project, endpoint_id)
             if not workers:
                 return
             newest = max(workers, key=lambda worker: worker["times"]["queued"] or 0.0)
             if (newest["times"]["queued"] or 0.0) < self._began:
                 return  # It was there before this run: its start took none of this run's time.
             self.rows += [Row(f"worker.{key}", f"worker: {key}", float(s), 1) for key, s in newest["phases"].items()]
-            logged = _logged_phases(project, f"/v2/serverless/{endpoint_id}/workers/{newest['id']}/logs?tail=2000")
+            logged = emulator_view.logged_phases(
+                project, f"/v2/serverless/{endpoint_id}/workers/{newest['id']}/logs?tail=2000"
+            )
             self.rows += [Row(f"worker.ready.{key}", f"ready: {key}", s, 2) for key, s in logged.items()]
         except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError) as error:
             print(f"note: the phases of the worker's start could not be read: {redact(str(error))}", file=sys.stderr)
 
     def as_dict(self) -> dict[str, float]:
         return {row.key: round(row.seconds, 3) for row in self.rows}
-
-
-def _open(project: Project, path: str, timeout_s: float) -> Any:
-    host, port = project.emulator_address()
-    key = project.api_key_file.read_text().strip()
-    request = urllib.request.Request(f"http://{host}:{port}{path}", headers={"Authorization": f"Bearer {key}"})
-    # The address is loopback (checked by emulator_address), so no proxy may come between.
-    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout_s)
-
-
-def _get(project: Project, path: str) -> Any:
-    with _open(project, path, 5) as answer:
-        return json.loads(answer.read(1 << 20))
-
-
-def _logged_phases(project: Project, path: str) -> dict[str, float]:
-    """Seconds per phase from the worker's `ready` line; empty when it is no longer in the log.
-
-    The stream of a worker's log never ends by itself, so reading stops at that line or when nothing comes.
-    """
-    with _open(project, path, 1.0) as stream:
-        try:
-            for raw in stream:
-                if not raw.startswith(b"data:") or b"ready" not in raw:
-                    continue
-                line = json.loads(raw[5:]).get("line", "")
-                if line.startswith("{") and (event := json.loads(line)).get("event") == "ready":
-                    return {key: float(value) for key, value in event.get("phases", {}).items()}
-        except TimeoutError:
-            return {}
-    return {}
 
 
 def show(timings: Timings, answer: Answer | None) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from redaction import register_secret
-from vllm_runpod import emulator_process, engine, report
+from redaction import redact, register_secret
+from vllm_runpod import emulator_process, emulator_view, engine, report
 from vllm_runpod.ask import Answer, ask
 from vllm_runpod.cost import ask_before_spending
 from vllm_runpod.errors import CommandError, EmulatorFailed, EngineFailed
@@ -81,6 +81,8 @@ def _finish(
     found = engine.outputs(project, stack, chosen)
     answer = None
     if prompt is not None:
+        if stack == LOCAL_STACK:
+            _wait_for_worker(project, str(found.get("endpointId", "")), timings)
         say("")
         answer = _ask(project, stack, found, prompt, show=not as_json)
     if stack == LOCAL_STACK:
@@ -95,6 +97,15 @@ def _finish(
     report.show(timings, answer)
     suffix = "" if stack == LOCAL_STACK else f" STACK={stack}"
     say(f'\nask more:  make ask{suffix} PROMPT="..."\nstop:      make down{suffix}')
+
+
+def _wait_for_worker(project: Project, endpoint_id: str, timings: report.Timings) -> None:
+    """An emulator that was started again starts its workers anew; say so instead of a question that hangs."""
+    try:
+        with timings.phase("wait", "wait for a worker"):
+            emulator_view.wait_for_worker(project, endpoint_id, say)
+    except (OSError, ValueError, KeyError) as error:
+        say(f"note: the emulator did not say how its workers are: {redact(str(error))}")
 
 
 def preview(project: Project, stack: str, *, diff: bool, as_json: bool, expect_no_changes: bool) -> None:
@@ -220,7 +231,7 @@ def _key(project: Project, stack: str) -> str:
             key = project.api_key_file.read_text().strip()
         except OSError as error:
             raise EmulatorFailed(
-                f"{project.api_key_file}: {error.strerror}\n\nhint: `make up` starts the emulator, which writes it"
+                f"{project.api_key_file}: {error.strerror}\n\nhint: `make down` and then `make up` make it anew"
             ) from error
     else:
         key = os.environ.get("RUNPOD_API_KEY", "")
