@@ -35,6 +35,7 @@ def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as
     if chosen.embedded:
         say("pulumi is not on PATH; using pulumi_embedded, whose state the pulumi CLI takes over unchanged")
     if stack != LOCAL_STACK:
+        _need_key(project, stack)
         ask_before_spending(project, stack, chosen, assume_yes=assume_yes, to_stderr=as_json)
         _deploy(project, stack, chosen, timings, to_stderr=as_json)
         _finish(project, stack, chosen, timings, prompt, as_json)
@@ -97,6 +98,16 @@ def _finish(
     report.show(timings, answer)
     suffix = "" if stack == LOCAL_STACK else f" STACK={stack}"
     say(f'\nask more:  make ask{suffix} PROMPT="..."\nstop:      make down{suffix}')
+
+
+def _need_key(project: Project, stack: str) -> None:
+    """Refuse a paid `up` without a key before anything is asked or recorded."""
+    given = {"runpod:apiKey", "runpod:apiKeyFile"} & set(project.config(stack))
+    if not os.environ.get("RUNPOD_API_KEY") and not given:
+        raise CommandError(
+            f"stack `{stack}` runs on RunPod and no API key is given\n\n"
+            "hint: export RUNPOD_API_KEY=..., or name a file with it as runpod:apiKeyFile; `make preview` needs none"
+        )
 
 
 def _wait_for_worker(project: Project, endpoint_id: str, timings: report.Timings) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.support import free_port
 from vllm_runpod import emulator_process, engine, up
-from vllm_runpod.errors import EngineFailed
+from vllm_runpod.errors import CommandError, EngineFailed
 from vllm_runpod.project import Project
 
 
@@ -37,3 +37,15 @@ def test_a_refused_program_leaves_no_emulator_behind(
     with pytest.raises(EngineFailed):
         up.up(Project(tmp_path, "demo"), "local", assume_yes=False, prompt=None, as_json=False)
     assert ended == ([4711] if stopped else [])
+
+
+@pytest.mark.parametrize("stack_file", ["config: {}\n", "config:\n  runpod:apiUrl: https://api.runpod.io\n"])
+def test_a_paid_up_without_a_key_is_refused_before_anything_runs(
+    stack_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a stack in the state helps nobody."""
+    (tmp_path / "Pulumi.prod.yaml").write_text(stack_file)
+    monkeypatch.delenv("RUNPOD_API_KEY", raising=False)
+    monkeypatch.setattr(engine, "run", lambda *_, **__: pytest.fail("an engine was started"))
+    with pytest.raises(CommandError, match=r"no API key is given"):
+        up.up(Project(tmp_path, "demo"), "prod", assume_yes=True, prompt=None, as_json=False)
