@@ -27,8 +27,8 @@ _EPILOG = f"""
 \b
 Examples:
   bake --model ./SmolLM2-135M-Instruct --to oci:images:smollm2
-  bake --model Qwen/Qwen3-8B@main --to ghcr.io/me/qwen3-8b:v1 --base vllm/vllm-openai:v0.33.0 \\
-       --worker-deps .local/worker-deps \\
+  bake --model Qwen/Qwen3-8B@main --to ghcr.io/me/qwen3-8b:v1 --base vllm/vllm-openai:v0.32.0 \\
+       --worker-deps .local/worker-layer \\
        --worker-code images/vllm-baked/vllm_worker --worker-code src/vllm_options --worker-code src/redaction
   bake --model ./model --to 127.0.0.1:5000/model:v1 --dry-run
 \b

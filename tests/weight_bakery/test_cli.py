@@ -109,6 +109,13 @@ def test_wrong_usage_is_told_by_click(tmp_path: Path) -> None:
     assert "only one of VLLM_RUNPOD_REGISTRY_USERNAME and VLLM_RUNPOD_REGISTRY_PASSWORD is set" in done.stderr
 
 
+def test_help_names_what_a_registry_image_needs(tmp_path: Path) -> None:
+    """The pinned vLLM image, and beside a registry target the packages for the Python in that image."""
+    shown = run(tmp_path, "--help").stdout
+    assert "vllm/vllm-openai:v0.32.0" in shown
+    assert "--worker-deps .local/worker-layer" in shown
+
+
 def test_help_shows_examples(tmp_path: Path) -> None:
     """With commands that can be copied."""
     shown = run(tmp_path, "--help").stdout
