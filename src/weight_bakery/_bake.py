@@ -92,6 +92,7 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
         [code_layer(request.worker_code)] if request.worker_code else []
     )
     source = await abandonable(lambda: open_source(model, request))
+    store: ImageStore | None = None
     stores: list[ImageStore] = []
     threads = Threads(request.flows)
     cache = DigestCache(None)
@@ -130,7 +131,8 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
         for opened in stores:
             await opened.close()
         threads.close()
-        if create:
+        # A layout that was never begun is not begun for the sake of its memory.
+        if create and (request.cache or not isinstance(store, LayoutStore) or store.exists):
             try:
                 cache.save()
             except OSError as error:

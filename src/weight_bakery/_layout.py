@@ -1,7 +1,8 @@
 """An OCI image layout on disk that survives being killed at any moment.
 
 Blobs are written beside their place, synced, then renamed to their digest; `index.json` is replaced in one step when
-everything it names is on disk. So a tag names either the old image or the new one, and a blob's name never lies.
+everything it names is on disk. So a tag names either the old image or the new one, and no name is given to a part of a
+blob. What others did to a blob later is noticed: one that is not as it was left is hashed before it counts.
 Our own files live in `.bakery/` inside the layout, which readers of layouts do not look at.
 """
 
@@ -16,14 +17,18 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from weight_bakery._blob_memory import BlobMemory
 from weight_bakery._blobs import Blob, BytesBlob
 from weight_bakery._errors import BadRequest, BakeryError, DigestMismatch, DiskFull, LayoutError
+from weight_bakery._events import Note, Progress, silent
 from weight_bakery._layers import CHUNK
 from weight_bakery._media import INDEX
 from weight_bakery._stores import Advance, ImageStore, StoredManifest
+from weight_bakery._threads import abandonable
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 _PRIVATE = ".bakery"
@@ -31,14 +36,31 @@ _YOUNG_S = 60.0
 
 
 class LayoutStore:
-    """One layout directory. `create=False` reads an existing one and refuses anything else."""
+    """One layout directory. `create=False` reads an existing one and refuses anything else.
 
-    def __init__(self, directory: Path, *, create: bool) -> None:
+    `create=True` takes what is not there yet for an empty layout, and makes it when the first blob is written.
+    """
+
+    def __init__(self, directory: Path, *, create: bool, progress: Progress = silent) -> None:
         self.directory = directory
-        if create:
-            with _disk(directory):
-                self._create()
-        self._check()
+        self._progress = progress
+        self._writable = create
+        self._ready = False
+        self._altered: set[str] = set()
+        with _disk(directory):
+            if create:
+                self._refuse_other_folders()
+                self._remove_stale()
+                if not self.exists:
+                    self._refuse_unwritable_place()
+            if not create or self.exists:
+                self._check(complete=not create)
+        self._memory = BlobMemory(self._read_memory())
+
+    @property
+    def exists(self) -> bool:
+        """Whether the layout has been made."""
+        return (self.directory / "oci-layout").exists()
 
     @property
     def cache_file(self) -> Path:
@@ -89,14 +111,25 @@ class LayoutStore:
             yield chunks()
 
     async def has_blob(self, digest: str, size: int) -> bool:
-        """A blob under its name with its size is there: names are given only after the bytes are synced."""
+        """A blob counts when its bytes are what its name says: as this layout left it, or hashed here and now."""
+        path = self._blob(digest)
         try:
-            return self._blob(digest).stat().st_size == size
+            status = path.stat()
         except FileNotFoundError:
             return False
+        if status.st_size != size:
+            return False
+        if self._memory.trusts(path.name, status):
+            return True
+        if await abandonable(lambda: self._verify(path)):
+            return True
+        self._altered.add(digest)
+        return False
 
     def wants_digest(self, size: int) -> bool:
         """Only when some blob has exactly this size; else one pass that hashes and writes is cheaper."""
+        if not self._blobs.is_dir():
+            return False
         with _disk(self.directory), os.scandir(self._blobs) as entries:
             return any(entry.stat().st_size == size for entry in entries)
 
@@ -121,13 +154,22 @@ class LayoutStore:
             with _disk(self.directory):
                 await asyncio.to_thread(os.fsync, stream.fileno())
                 path.chmod(0o644)
-                path.rename(self._blob(digest))
+                place = self._blob(digest)
+                altered = digest in self._altered or (place.is_file() and place.stat().st_size != written)
+                path.rename(place)
                 _sync_directory(self._blobs)
+                self._memory.wrote(place.name, os.fstat(stream.fileno()))
+            if altered:
+                self._altered.discard(digest)
+                self._progress(Note(f"{digest} in {self.directory} was altered, written again"))
             return digest
 
     async def write_manifest(self, manifest: StoredManifest, tag: str) -> None:
         """Store the manifest, then replace index.json; other tags stay as they are."""
-        await self.write_blob(BytesBlob(manifest.content), lambda _: None)
+        if not await self.has_blob(manifest.digest, len(manifest.content)):
+            await self.write_blob(BytesBlob(manifest.content), lambda _: None)
+        with _disk(self.directory):
+            self._make()
         with _disk(self.directory), self._locked():
             index = self._index()
             kept = [entry for entry in index["manifests"] if _tag_of(entry) != tag]
@@ -144,13 +186,31 @@ class LayoutStore:
             write_atomically(self.directory / "index.json", _pretty(index))
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Write down which blobs are known; nothing is held open."""
+        if not self._writable or not self._memory.changed or not self.exists:
+            return
+        try:
+            with self._locked():
+                merged = self._memory.merged(self._read_memory(), lambda name: (self._blobs / name).exists())
+                write_atomically(self._memory_file, merged)
+        except OSError as error:
+            self._progress(Note(f"what was verified could not be remembered ({error.strerror})"))
 
     def require_space(self, size: int) -> None:
         """Refuse to start what cannot be finished: `size` more bytes must fit on the disk."""
-        free = shutil.disk_usage(self.directory).free
+        free = shutil.disk_usage(self._place()).free
         if size > free:
             raise _full(self.directory, f"{_mib(size)} are needed, {_mib(free)} are free")
+
+    def _read_memory(self) -> bytes | None:
+        try:
+            return self._memory_file.read_bytes()
+        except OSError:
+            return None  # then blobs are hashed
+
+    @property
+    def _memory_file(self) -> Path:
+        return self.directory / _PRIVATE / "blobs.json"
 
     @property
     def _blobs(self) -> Path:
@@ -162,31 +222,61 @@ class LayoutStore:
             raise LayoutError(f"{digest!r} is not a sha256 digest", "check the image")
         return self._blobs / name
 
-    def _create(self) -> None:
+    def _verify(self, path: Path) -> bool:
+        """Hash a blob that is not known, and remember it when it is whole."""
+        started = time.time()
+        with _disk(self.directory), path.open("rb", buffering=0) as stream:
+            before = os.fstat(stream.fileno())
+            whole = _hash_file(stream) == path.name
+            after = os.fstat(stream.fileno())
+        if whole:
+            self._memory.hashed(path.name, before, after, started)
+        return whole
+
+    def _refuse_other_folders(self) -> None:
         if self.directory.exists() and not self.directory.is_dir():
             raise BadRequest(f"{self.directory} is a file", "name a folder for the layout")
-        fresh = not (self.directory / "oci-layout").exists()
-        if fresh and self.directory.is_dir() and any(self.directory.iterdir()):
+        if not self.exists and self.directory.is_dir() and any(self.directory.iterdir()):
             # These are what a bake that was killed early leaves.
             started = ("blobs", "index.json", _PRIVATE, ".index.json.", ".oci-layout.")
             if not all(path.name.startswith(started) for path in self.directory.iterdir()):
                 raise LayoutError(f"{self.directory} is a folder with other things in it", "name a new folder")
+
+    def _refuse_unwritable_place(self) -> None:
+        """Find out before the work, not after it, whether a folder can be made there."""
+        try:
+            Path(tempfile.mkdtemp(dir=self._place(), prefix=f"{_PRIVATE}-")).rmdir()
+        except OSError as error:
+            raise LayoutError(
+                f"{self.directory} cannot be written: {error.strerror}", "check the folder and its permissions"
+            ) from error
+
+    def _place(self) -> Path:
+        """The folder, or the nearest one above it that is there."""
+        return next(path for path in (self.directory, *self.directory.absolute().parents) if path.is_dir())
+
+    def _make(self) -> None:
+        """Make what is missing of an empty layout, once, when something is about to be written."""
+        if self._ready:
+            return
         self._blobs.mkdir(parents=True, exist_ok=True)
-        self._remove_stale()
         if not (self.directory / "index.json").exists():
             empty = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
             write_atomically(self.directory / "index.json", _pretty(empty))
-        if fresh:
+        if not self.exists:
             write_atomically(self.directory / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        self._check(complete=True)
+        self._ready = True
 
-    def _check(self) -> None:
+    def _check(self, *, complete: bool) -> None:
         marker = self.directory / "oci-layout"
         if not marker.is_file():
             raise LayoutError(f"{self.directory} is not an OCI image layout (no oci-layout file)", "check the path")
         version = _object(marker.read_bytes(), str(marker)).get("imageLayoutVersion")
         if version != "1.0.0":
             raise LayoutError(f"{marker} says version {version!r}, not 1.0.0", "use a layout of version 1.0.0")
-        self._index()
+        if complete or (self.directory / "index.json").exists():
+            self._index()
 
     def _index(self) -> dict[str, Any]:
         path = self.directory / "index.json"
@@ -205,6 +295,7 @@ class LayoutStore:
         """A locked file beside the blobs; gone afterwards unless it was renamed."""
         folder = self.directory / _PRIVATE / "tmp"
         with _disk(self.directory):
+            self._make()
             folder.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=folder)
         path = Path(name)
@@ -267,6 +358,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(path.parent)
+
+
+def _hash_file(stream: FileIO) -> str:
+    return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def open_store(
     if isinstance(reference, LayoutReference):
         if target and not create and not (reference.directory / "oci-layout").exists():
             return None
-        return LayoutStore(reference.directory, create=create)
+        return LayoutStore(reference.directory, create=create, progress=progress)
     return RegistryStore(
         reference,
         credentials=_credentials(reference, request, target=target),

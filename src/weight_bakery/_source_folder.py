@@ -1,7 +1,8 @@
 """A model (or package) folder on this machine.
 
 Links are followed only inside the folder, or inside the `blobs` folder of the Hugging Face cache that a snapshot
-belongs to. A file that changes while it is read is noticed: size, times and inode are compared before and after.
+belongs to. A file that changes while it is read is noticed: size, modification time and inode are compared before and
+after. The change time is not: linking a file from elsewhere, as package installers do, sets it too.
 """
 
 import os
@@ -26,7 +27,7 @@ class FolderSource:
             raise ModelNotFound(f"{option} {str(folder)!r} is not a folder", "check the path")
         self._root = folder.resolve()
         self._model = model or self._root.name
-        self._stamps: dict[str, str] = {}
+        self._identities: dict[str, str] = {}
 
     def inventory(self) -> Inventory:
         """Walk the folder; no file is opened."""
@@ -44,12 +45,12 @@ class FolderSource:
         full = self._folder / path
         try:
             with full.open("rb", buffering=0) as stream:
-                before = _stamp(os.fstat(stream.fileno()))
-                if before != self._stamps.get(path, before):
+                before = _identity(os.fstat(stream.fileno()))
+                if before != self._identities.get(path, before):
                     raise self._changed(path)
                 stream.seek(offset)
                 yield stream
-                if _stamp(os.fstat(stream.fileno())) != before:
+                if _identity(os.fstat(stream.fileno())) != before:
                     raise self._changed(path)
         except FileNotFoundError as error:
             raise SourceChanged(f"{full} disappeared while it was being baked", "run the bake again") from error
@@ -90,9 +91,10 @@ class FolderSource:
             raise UnsafePath(f"{path} is a link to a folder", "copy the folder's content to its place")
         if not stat.S_ISREG(status.st_mode):
             raise UnsafePath(f"{path} is not a regular file", "remove it from the folder")
-        stamp = _stamp(status)
-        self._stamps[relative] = stamp
-        return SourceFile(relative, status.st_size, stamp=stamp, executable=bool(status.st_mode & stat.S_IXUSR))
+        self._identities[relative] = _identity(status)
+        return SourceFile(
+            relative, status.st_size, stamp=_stamp(status), executable=bool(status.st_mode & stat.S_IXUSR)
+        )
 
     def _check_link(self, path: Path) -> None:
         try:
@@ -107,4 +109,8 @@ class FolderSource:
 
 
 def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+    return f"{_identity(status)}:{status.st_ctime_ns}"
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"

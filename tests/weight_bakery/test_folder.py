@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.weight_bakery.support import Layout, write_model
+from tests.weight_bakery.support import write_model
 from weight_bakery import BakeRequest, CorruptWeights, ModelNotFound, SourceChanged, SourceError, UnsafePath, bake
 from weight_bakery._source_folder import FolderSource
 
@@ -90,7 +90,23 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None
         pass
 
 
-def test_mistakes_are_one_line_and_leave_no_tag(tmp_path: Path) -> None:
+def test_a_link_made_to_a_file_does_not_count_as_a_change(tmp_path: Path) -> None:
+    """Package installers hard-link files out of a folder: that changes the inode's times, never the content."""
+    folder = write_model(tmp_path / "m", shards=1)
+    source = FolderSource(folder)
+    inventory = source.inventory()
+    path = folder / "model.safetensors"
+    os.link(path, tmp_path / "before the read")
+    with source.open(path.name) as reader:
+        reader.read(10)
+        os.link(path, tmp_path / "during the read")
+    stamps = [
+        {file.path: file.stamp for file in files}[path.name] for files in (inventory.files, source.inventory().files)
+    ]
+    assert stamps[0] != stamps[1], "the memory of digests is stricter"
+
+
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
     """A missing folder, a cut-off shard, a config that is not JSON."""
     with pytest.raises(ModelNotFound, match="is not a folder"):
         bake(request_for(tmp_path / "missing", tmp_path))
@@ -104,4 +120,4 @@ def test_mistakes_are_one_line_and_leave_no_tag(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(SourceError, match=r"config\.json is not valid JSON"):
         bake(request_for(folder, tmp_path))
-    assert Layout(tmp_path / "layout").tags() == {}
+    assert not (tmp_path / "layout").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from tests.weight_bakery.support import (
     write_model,
     write_package,
 )
-from weight_bakery import BadRequest, BakeRequest, DiskFull, LayoutError, bake, plan_bake
+from weight_bakery import BadRequest, BakeRequest, DiskFull, LayoutError, SourceError, _layout, bake, plan_bake
 from weight_bakery._blobs import BytesBlob
+from weight_bakery._events import Event, Note
 from weight_bakery._layout import LayoutStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +103,75 @@ def test_a_changed_file_is_seen_by_the_memory(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"1.0", b"2.0"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert bake(request).digest != first.digest
+
+
+def alter(path: Path) -> None:
+    """Turn one bit in the middle of a file; size and mtime stay."""
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("memory", ["kept", "digests gone", "all gone"])
+@pytest.mark.parametrize("what", ["layer", "config", "manifest"])
+def test_an_altered_blob_is_written_again(tmp_path: Path, what: str, memory: str) -> None:
+    """Same name, same size, another byte: it is noticed, healed and said, whatever is remembered."""
+    request = request_for(tmp_path)
+    time.sleep(0.11)
+    first = bake(request)
+    digest = {"layer": first.layers[0].digest, "config": first.config_digest, "manifest": first.digest}[what]
+    alter(tmp_path / "layout" / "blobs" / "sha256" / digest[7:])
+    private = tmp_path / "layout" / ".bakery"
+    for path in {"kept": [], "digests gone": [private / "digests.json"], "all gone": private.glob("*.json")}[memory]:
+        path.unlink()
+    events: list[Event] = []
+    second = bake(request, progress=events.append)
+    assert second.digest == first.digest
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert notes == [f"{digest} in {tmp_path}/layout was altered, written again"]
+    assert [layer.outcome for layer in second.layers] == ["sent" if what == "layer" else "present", *["present"] * 2]
+    Layout(tmp_path / "layout").files("v1")
+
+
+def test_blobs_are_hashed_once_and_then_known_by_their_stat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this layout wrote is not hashed again; what somebody touched is hashed once."""
+    hashed: list[str] = []
+    real = _layout._hash_file
+    monkeypatch.setattr(_layout, "_hash_file", lambda stream: hashed.append(stream.name) or real(stream))  # type: ignore[func-returns-value]
+    request = request_for(tmp_path)
+    time.sleep(0.11)
+    first = bake(request)
+    bake(request)
+    assert hashed == []
+    blob = tmp_path / "layout" / "blobs" / "sha256" / first.layers[0].digest[7:]
+    os.utime(blob, (1, 1))
+    time.sleep(0.11)
+    assert [layer.present for layer in plan_bake(request).layers] == [True] * 3
+    for _ in range(2):
+        assert bake(request).sent_bytes == 0
+    assert hashed == [str(blob)] * 2, "once by the plan, which writes nothing down, and once by the bakes"
+
+
+def test_a_damaged_memory_of_blobs_is_made_anew(tmp_path: Path) -> None:
+    """The memory may be anything: then the blobs are hashed."""
+    request = request_for(tmp_path)
+    bake(request)
+    for damage in (b"{", b"[]", b'{"version":1,"blobs":3}'):
+        (tmp_path / "layout" / ".bakery" / "blobs.json").write_bytes(damage)
+        assert bake(request).sent_bytes == 0
+
+
+def test_a_refused_bake_leaves_no_folder(tmp_path: Path) -> None:
+    """Neither an empty layout nor a memory in it, even when the lock file taught something."""
+    request = request_for(tmp_path, lock=tmp_path / "weights.lock")
+    bake(request)
+    shutil.rmtree(tmp_path / "layout")
+    (tmp_path / "Tiny" / "config.json").write_text("{")
+    with pytest.raises(SourceError, match="is not valid JSON"):
+        bake(request)
+    assert not (tmp_path / "layout").exists()
 
 
 def test_tags_live_side_by_side(tmp_path: Path) -> None:
