@@ -5,6 +5,10 @@ import sys
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+SPREAD = {"tests/pulumi_embedded/test_scenarios.py"}
+"""Long files whose tests share nothing: each of their tests may go to any of the processes."""
 
 OUTSIDE_ALLOWED = False
 """tests/live sets this, and nothing else does."""
@@ -30,9 +34,15 @@ def _block_outside(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(_block_outside)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes a file goes to one of them whole: its tests may share a costly fixture or an order."""
-    for item in items:
-        if item.get_closest_marker("spread") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """A file goes to one process whole: its tests may share a costly fixture or an order. A spread file need not."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if file in SPREAD else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """With several processes (`--numprocesses`), share the tests out by file."""
+    return _ByFile(config, log)

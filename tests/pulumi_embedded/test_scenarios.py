@@ -11,7 +11,6 @@ from tests.pulumi_embedded.scenarios import SCENARIOS, Scenario
 from tests.pulumi_embedded.support import STACK, Sandbox, has_cli
 from tests.pulumi_embedded.virtualenv import cli_virtualenv, own_virtualenv
 
-pytestmark = pytest.mark.spread
 needs_cli = pytest.mark.skipif(not has_cli(), reason="the pulumi CLI is not on PATH")
 
 
