@@ -205,14 +205,16 @@ class Session:
         if request.expect_no_changes and has_changes(collector.counts):
             raise ExpectedNoChanges
 
-    @staticmethod
-    def _raise_unless_ok(result: Result, what: str, collector: Collector) -> None:
+    def _raise_unless_ok(self, result: Result, what: str, collector: Collector) -> None:
         if result.cancelled:
             raise OperationCancelled(f"{what} cancelled")
         if not result.ok:
-            errors = [message for severity, _, message in collector.diagnostics if severity == "error"]
-            first = errors[0].split("\n", 1)[0] if errors else "see the messages above"
-            raise OperationFailed(f"{what} failed: {first}")
+            errors = [message.rstrip() for severity, _, message in collector.diagnostics if severity == "error"]
+            if not errors:
+                raise OperationFailed(f"{what} failed: see the messages above")
+            causes = "\n".join(errors)
+            # A person has the causes above already; beside JSON, which a machine reads, they are said here.
+            raise OperationFailed(f"{what} failed" + (f": {causes}" if self._request.as_json else ""))
 
 
 def _changed_outputs(result: Result, preview: bool, collector: Collector) -> Mapping[str, Any]:

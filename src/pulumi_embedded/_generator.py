@@ -269,14 +269,9 @@ class Generator:
 
 
 def _explain(state: ResourceState, failure: CheckFailure) -> str:
-    if failure.property:
-        value: Any = state.inputs.get(failure.property)
-        shown = "[secret]" if not equal(value, without_secrets(value)) else f"{{{value}}}"
-        return (
-            f"{state.type} resource '{state.name}': property {failure.property} value {shown} "
-            f"has a problem: {failure.reason}"
-        )
-    return f"{state.type} resource '{state.name}' has a problem: {failure.reason}"
+    """The CLI's sentence without the value: that may be secret, and the plugin may have left it out of its answer."""
+    where = f": property {failure.property}" if failure.property else ""
+    return f"{state.type} resource '{state.name}'{where} has a problem: {failure.reason}"
 
 
 def _trigger_replaces(new: Any, old: Any) -> bool:

@@ -86,7 +86,18 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
     async def _gone(self, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
         """Hold the call until the program is ended; a call that is answered would print a traceback."""
         await self.released.wait()
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "the operation has ended")
+        await self._abort(context, grpc.StatusCode.UNAVAILABLE, "the operation has ended")
+
+    @staticmethod
+    async def _abort(context: grpc.aio.ServicerContext[Any, Any], code: grpc.StatusCode, text: str) -> NoReturn:
+        """End a call with an error. If its other end is gone there is nobody to tell: the call counts as cancelled.
+
+        gRPC cancels the calls of a program that was killed, but an answer may be on its way before that.
+        """
+        try:
+            await context.abort(code, text)
+        except (grpc.aio.InternalError, grpc.aio.UsageError) as gone:
+            raise asyncio.CancelledError from gone
         raise AssertionError("abort returns never")
 
     async def _answer_or_stop(self, done: "asyncio.Future[Registered]") -> Registered | None:
@@ -132,7 +143,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
         if registered is None or registered.state is None:
             await self._gone(context)
         if registered.result != "success" and not request.supportsResultReporting:
-            await context.abort(grpc.StatusCode.INTERNAL, "resource registration failed")
+            await self._abort(context, grpc.StatusCode.INTERNAL, "resource registration failed")
         state = registered.state
         self._goals[state.urn] = goal
         if not goal.custom:
@@ -292,7 +303,8 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer):
         except DiffUnavailable:
             raise
         except EngineError as error:
-            await context.abort(grpc.StatusCode.UNKNOWN, f"invocation of {request.tok} returned an error: {error}")
+            text = f"invocation of {request.tok} returned an error: {error}"
+            await self._abort(context, grpc.StatusCode.UNKNOWN, text)
 
     async def _invoke(self, request: Any, context: Any) -> Any:
         args = decode(request.args, request.tok)

@@ -303,7 +303,43 @@ def test_a_failed_step_ends_the_program_quietly(sandbox: Sandbox) -> None:
     assert diagnostics[:2] == ["  demo:index:Thing (a):", "    error: no capacity in EU"]
     assert "Traceback" not in output
     assert "KeyboardInterrupt" not in output
-    assert output.rstrip().endswith("error: update failed: no capacity in EU")
+    assert output.splitlines()[-1] == "error: update failed"
+    assert output.count("no capacity in EU") == 1
+
+
+def test_an_error_of_several_lines_is_shown_whole_and_once(sandbox: Sandbox) -> None:
+    """The last line repeats no part of it."""
+    sandbox.program('raise pulumi.RunError("1 mistake in stack dev:\\n  shop:size: must be a number")')
+    code, output = sandbox.run("preview", "--stack", STACK)
+    assert code == 1, output
+    assert "    error: 1 mistake in stack dev:\n      shop:size: must be a number\n" in output
+    assert output.count("1 mistake") == output.count("shop:size") == 1
+    assert output.splitlines()[-1] == "error: preview failed"
+
+
+def test_beside_json_the_last_error_says_the_cause_whole(sandbox: Sandbox) -> None:
+    """The document is for a machine."""
+    sandbox.program('raise pulumi.RunError("1 mistake in stack dev:\\n  shop:size: must be a number")')
+    code, output = sandbox.run("preview", "--stack", STACK, "--json")
+    assert code == 1, output
+    assert output.endswith("error: preview failed: 1 mistake in stack dev:\n  shop:size: must be a number\n")
+
+
+def test_a_refused_property_is_named_without_its_value(sandbox: Sandbox) -> None:
+    """Of a provider and of a resource: the value may be secret."""
+    sandbox.init()
+    assert sandbox.run("config", "set", "--stack", STACK, "demo:region", "nowhere")[0] == 0
+    sandbox.program('Thing("a")\nThing("b")\nThing("c")')
+    code, output = sandbox.run("preview", "--stack", STACK)
+    assert code == 1, output
+    sentence = "pulumi:providers:demo resource 'default': property region has a problem: there is no such region"
+    assert f"    error: {sentence}\n" in output
+    assert "nowhere" not in output
+    assert "a bug in" not in output
+    assert sandbox.run("config", "set", "--stack", STACK, "demo:region", "here")[0] == 0
+    sandbox.program('Thing("a", value="bad")')
+    output = sandbox.run("preview", "--stack", STACK)[1]
+    assert "demo:index:Thing resource 'a': property value has a problem: must not be bad\n" in output
 
 
 def test_the_programs_own_traceback_is_its_own(sandbox: Sandbox) -> None:
