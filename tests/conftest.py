@@ -2,10 +2,13 @@
 
 import ipaddress
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+from redaction import _redact
 
 SPREAD = {"tests/pulumi_embedded/test_scenarios.py"}
 """Long files whose tests share nothing: each of their tests may go to any of the processes."""
@@ -32,6 +35,15 @@ def _block_outside(event: str, args: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_block_outside)
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets() -> Iterator[None]:
+    """A secret that one test registers is not blanked out of the next one's messages."""
+    before = set(_redact._values)
+    yield
+    _redact._values.clear()
+    _redact._values.update(before)
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types

@@ -123,6 +123,10 @@ def test_help_shows_examples(tmp_path: Path) -> None:
     assert "--to oci:images:smollm2" in shown
 
 
+INTERRUPTED = {"PYTHONWARNINGS": "error,ignore::ResourceWarning"}
+"""An interrupt may fall anywhere; a socket that it leaves open is closed by the end of the process."""
+
+
 async def test_ctrl_c_leaves_the_old_tag(tmp_path: Path) -> None:
     """Interrupted in the middle of a layer: exit code 130, one line, and no manifest is put."""
     started = asyncio.Event()
@@ -137,7 +141,7 @@ async def test_ctrl_c_leaves_the_old_tag(tmp_path: Path) -> None:
     async with fake_registry(hook) as registry:
         process = await asyncio.create_subprocess_exec(
             sys.executable, SCRIPT, "--model", "Tiny", "--to", f"{registry.host}/a:v1", cwd=tmp_path,
-            env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment(tmp_path) | INTERRUPTED, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         await asyncio.wait_for(started.wait(), 30)
         begun = time.monotonic()
