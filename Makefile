@@ -5,7 +5,7 @@ VENV := .venv/bin
 CLI := $(VENV)/vllm-runpod
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all worker-layer up preview refresh ask down clean test lint lock contract
+.PHONY: help setup setup-all worker-layer up preview refresh ask down clean test bench lint lock contract
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ clean: ## down, then remove environments, images and caches (the state of a paid
 
 test: setup-all ## all tests that this machine can run; lists what it skipped and why
 	@$(VENV)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+bench: setup-all ## measure, as ratios of one run: make bench BENCH=<name> [ARGS="..."]
+	@$(VENV)/python -m benchmarks $(BENCH) $(ARGS)
 
 lint: setup ## ruff and mypy, both strict
 	@$(VENV)/ruff check .
