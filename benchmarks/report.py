@@ -1,6 +1,6 @@
 """What a benchmark says: a table for people, then one JSON line for scripts.
 
-The line is `{"bench": name, "ratios": {key: number or null, ...}, "limits": {key: {"min", "max" or "equals": number}}}`.
+The line: `{"bench": name, "ratios": {key: number or null, ...}, "limits": {key: {"min", "max" or "equals": number}}}`.
 Every figure was measured in that run. A key that this machine cannot measure is null, and the table says why.
 """
 
