@@ -14,6 +14,7 @@ DEFAULT_WORKER_IMAGE = "runpod/worker-v1-vllm:v2.25.2"
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 FlashBoot = Literal["OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT"]
+ScalingType = Literal["QUEUE_DELAY", "REQUEST_COUNT"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Scaling:
     requests; RunPod then decides itself how long an idle worker stays.
     """
 
-    type: Literal["QUEUE_DELAY", "REQUEST_COUNT"] = "QUEUE_DELAY"
+    type: ScalingType = "QUEUE_DELAY"
     threshold: float = 4
 
 

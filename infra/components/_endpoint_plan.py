@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pulumi
 
-from ._arguments import DEFAULT_MODEL, DEFAULT_WORKER_IMAGE, VllmEndpointArgs
+from ._arguments import DEFAULT_MODEL, DEFAULT_WORKER_IMAGE, FlashBoot, ScalingType, VllmEndpointArgs
 from ._environment import MODEL_VARIABLES, environment_mistakes, worker_environment
 from ._errors import InvalidArguments
 
@@ -56,7 +56,7 @@ class WorkersPlan:
 class ScalingPlan:
     """The `scaling` argument: the one figure that belongs to the type, and not the other."""
 
-    type: str
+    type: ScalingType
     queue_delay: float | None = None
     request_count: int | None = None
 
@@ -72,7 +72,7 @@ class EndpointPlan:
     data_center_ids: tuple[str, ...]
     network_volumes: tuple[pulumi.Input[str], ...]
     timeout_ms: int
-    flashboot: str
+    flashboot: FlashBoot
     wait_for_ready: bool
 
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 from ._errors import InvalidArguments
 
+StorageTier = Literal["STANDARD", "HIGH_PERFORMANCE"]
+
 
 @dataclass(frozen=True)
 class ModelVolumeArgs:
@@ -12,7 +14,7 @@ class ModelVolumeArgs:
 
     data_center: str
     size_gb: int = 100
-    type: Literal["STANDARD", "HIGH_PERFORMANCE"] | None = None
+    type: StorageTier | None = None
     """Storage tier; left out, the data center's primary one."""
     protect: bool = True
     """Whether Pulumi refuses to delete it: a deletion, or a replacement, destroys what is on it."""
@@ -24,7 +26,7 @@ class VolumePlan:
 
     size: int
     data_center: str
-    type: str | None
+    type: StorageTier | None
     protect: bool
 
 

@@ -8,6 +8,7 @@ Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declar
 
 from pulumi_runpod import _outputs as outputs
 from pulumi_runpod._endpoint import Endpoint
+from pulumi_runpod._enums import EndpointType, FlashbootMode, NetworkVolumeType, ScalingType, TemplateCategory
 from pulumi_runpod._functions import get_data_centers, get_data_centers_output, get_gpus, get_gpus_output
 from pulumi_runpod._inputs import (
     CpuArgs,
@@ -32,18 +33,23 @@ __all__ = [
     "CpuArgs",
     "CpuArgsDict",
     "Endpoint",
+    "EndpointType",
+    "FlashbootMode",
     "GpuArgs",
     "GpuArgsDict",
     "MountsArgs",
     "MountsArgsDict",
     "NetworkVolume",
+    "NetworkVolumeType",
     "PersistentMountArgs",
     "PersistentMountArgsDict",
     "Provider",
     "RegistryCredential",
     "ScalingArgs",
     "ScalingArgsDict",
+    "ScalingType",
     "Template",
+    "TemplateCategory",
     "WorkersArgs",
     "WorkersArgsDict",
     "get_data_centers",

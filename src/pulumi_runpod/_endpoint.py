@@ -4,18 +4,20 @@ Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declar
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pulumi
 
-from pulumi_runpod import _inputs, _outputs, _registration
+from pulumi_runpod import _enums, _inputs, _outputs, _registration
 from pulumi_runpod._template import Template
 
 
 @pulumi.input_type
 class _Properties:
     name: pulumi.Input[str] | None = pulumi.property("name", default=None)
-    type: pulumi.Input[str] | None = pulumi.property("type", default=None)
+    type: pulumi.Input[_enums.EndpointType | Literal["QUEUE", "LOAD_BALANCER"]] | None = pulumi.property(
+        "type", default=None
+    )
     template: pulumi.Input[Any] | None = pulumi.property("template", default=None)
     template_id: pulumi.Input[str] | None = pulumi.property("templateId", default=None)
     image: pulumi.Input[str] | None = pulumi.property("image", default=None)
@@ -33,7 +35,9 @@ class _Properties:
     data_center_ids: pulumi.Input[Sequence[pulumi.Input[str]]] | None = pulumi.property("dataCenterIds", default=None)
     network_volumes: pulumi.Input[Sequence[pulumi.Input[str]]] | None = pulumi.property("networkVolumes", default=None)
     timeout: pulumi.Input[int] | None = pulumi.property("timeout", default=None)
-    flashboot: pulumi.Input[str] | None = pulumi.property("flashboot", default=None)
+    flashboot: pulumi.Input[_enums.FlashbootMode | Literal["OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT"]] | None = (
+        pulumi.property("flashboot", default=None)
+    )
     wait_for_ready: pulumi.Input[bool] | None = pulumi.property("waitForReady", default=None)
     ready_probe: pulumi.Input[Any] | None = pulumi.property("readyProbe", default=None)
     request_urls: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = pulumi.property("requestUrls", default=None)
@@ -111,7 +115,7 @@ class Endpoint(pulumi.CustomResource):
         self,
         resource_name: str,
         *,
-        type: pulumi.Input[str],
+        type: pulumi.Input[_enums.EndpointType | Literal["QUEUE", "LOAD_BALANCER"]],
         scaling: pulumi.Input[_inputs.ScalingArgs | _inputs.ScalingArgsDict],
         name: pulumi.Input[str] | None = None,
         template_id: pulumi.Input[str] | None = None,
@@ -129,7 +133,7 @@ class Endpoint(pulumi.CustomResource):
         data_center_ids: pulumi.Input[Sequence[pulumi.Input[str]]] | None = None,
         network_volumes: pulumi.Input[Sequence[pulumi.Input[str]]] | None = None,
         timeout: pulumi.Input[int] | None = None,
-        flashboot: pulumi.Input[str] | None = None,
+        flashboot: pulumi.Input[_enums.FlashbootMode | Literal["OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT"]] | None = None,
         wait_for_ready: pulumi.Input[bool] | None = None,
         ready_probe: pulumi.Input[Any] | None = None,
         template: Template | None = None,

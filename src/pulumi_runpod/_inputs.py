@@ -4,9 +4,11 @@ Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declar
 """
 
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import pulumi
+
+from pulumi_runpod import _enums
 
 
 class PersistentMountArgsDict(TypedDict):
@@ -184,7 +186,7 @@ class WorkersArgs:
 class ScalingArgsDict(TypedDict):
     """What makes RunPod add workers."""
 
-    type: pulumi.Input[str]
+    type: pulumi.Input[_enums.ScalingType | Literal["QUEUE_DELAY", "REQUEST_COUNT"]]
     """By how long requests wait, or by how many there are. A LOAD_BALANCER takes only REQUEST_COUNT. One of
     `QUEUE_DELAY`, `REQUEST_COUNT`.
     """
@@ -201,7 +203,7 @@ class ScalingArgs:
     def __init__(
         self,
         *,
-        type: pulumi.Input[str],
+        type: pulumi.Input[_enums.ScalingType | Literal["QUEUE_DELAY", "REQUEST_COUNT"]],
         queue_delay: pulumi.Input[float] | None = None,
         request_count: pulumi.Input[int] | None = None,
     ) -> None:
@@ -211,7 +213,7 @@ class ScalingArgs:
         if request_count is not None:
             pulumi.set(self, "request_count", request_count)
 
-    type: pulumi.Input[str] = pulumi.property("type")
+    type: pulumi.Input[_enums.ScalingType | Literal["QUEUE_DELAY", "REQUEST_COUNT"]] = pulumi.property("type")
     """By how long requests wait, or by how many there are. A LOAD_BALANCER takes only REQUEST_COUNT. One of
     `QUEUE_DELAY`, `REQUEST_COUNT`.
     """

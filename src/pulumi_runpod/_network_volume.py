@@ -3,9 +3,11 @@
 Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declarations; do not edit.
 """
 
+from typing import Literal
+
 import pulumi
 
-from pulumi_runpod import _registration
+from pulumi_runpod import _enums, _registration
 
 
 @pulumi.input_type
@@ -13,7 +15,9 @@ class _Properties:
     name: pulumi.Input[str] | None = pulumi.property("name", default=None)
     size: pulumi.Input[int] | None = pulumi.property("size", default=None)
     data_center: pulumi.Input[str] | None = pulumi.property("dataCenter", default=None)
-    type: pulumi.Input[str] | None = pulumi.property("type", default=None)
+    type: pulumi.Input[_enums.NetworkVolumeType | Literal["STANDARD", "HIGH_PERFORMANCE"]] | None = pulumi.property(
+        "type", default=None
+    )
 
 
 class NetworkVolume(pulumi.CustomResource):
@@ -43,7 +47,7 @@ class NetworkVolume(pulumi.CustomResource):
         size: pulumi.Input[int],
         data_center: pulumi.Input[str],
         name: pulumi.Input[str] | None = None,
-        type: pulumi.Input[str] | None = None,
+        type: pulumi.Input[_enums.NetworkVolumeType | Literal["STANDARD", "HIGH_PERFORMANCE"]] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """A network volume: storage in one data center that endpoints mount at `/runpod-volume`.

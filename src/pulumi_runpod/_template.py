@@ -4,10 +4,11 @@ Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declar
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pulumi
 
-from pulumi_runpod import _inputs, _outputs, _registration
+from pulumi_runpod import _enums, _inputs, _outputs, _registration
 
 
 @pulumi.input_type
@@ -23,7 +24,9 @@ class _Properties:
     registry: pulumi.Input[str] | None = pulumi.property("registry", default=None)
     serverless: pulumi.Input[bool] | None = pulumi.property("serverless", default=None)
     public: pulumi.Input[bool] | None = pulumi.property("public", default=None)
-    category: pulumi.Input[str] | None = pulumi.property("category", default=None)
+    category: pulumi.Input[_enums.TemplateCategory | Literal["CPU", "NVIDIA", "AMD"]] | None = pulumi.property(
+        "category", default=None
+    )
     start_ssh: pulumi.Input[bool] | None = pulumi.property("startSsh", default=None)
     start_jupyter: pulumi.Input[bool] | None = pulumi.property("startJupyter", default=None)
     allowed_cuda_versions: pulumi.Input[Sequence[pulumi.Input[str]]] | None = pulumi.property(
@@ -101,7 +104,7 @@ class Template(pulumi.CustomResource):
         registry: pulumi.Input[str] | None = None,
         serverless: pulumi.Input[bool] | None = None,
         public: pulumi.Input[bool] | None = None,
-        category: pulumi.Input[str] | None = None,
+        category: pulumi.Input[_enums.TemplateCategory | Literal["CPU", "NVIDIA", "AMD"]] | None = None,
         start_ssh: pulumi.Input[bool] | None = None,
         start_jupyter: pulumi.Input[bool] | None = None,
         allowed_cuda_versions: pulumi.Input[Sequence[pulumi.Input[str]]] | None = None,

@@ -7,7 +7,7 @@ import pytest
 
 from pulumi_runpod.declarations import FUNCTIONS, RESOURCES, Resource
 from pulumi_runpod.provider.generate.files import PACKAGE, ROOT, differing_files
-from pulumi_runpod.provider.generate.schema import objects, schema
+from pulumi_runpod.provider.generate.schema import enumerations, objects, schema
 
 
 def test_generated_files_match_the_declarations() -> None:
@@ -20,7 +20,9 @@ def test_the_schema_refers_to_nothing_that_is_missing() -> None:
     document = schema()
     text = json.dumps(document)
     refs = set(re.findall(r'"#/types/(runpod:index:\w+)"', text))
-    assert refs == set(document["types"]) == {f"runpod:index:{kind.name}" for kind in objects()}
+    named = [kind.name for kind in objects()] + [kind.enum_name for kind in enumerations()]
+    assert refs == set(document["types"]) == {f"runpod:index:{name}" for name in named}
+    assert all(named)
     for resource in document["resources"].values():
         assert set(resource["requiredInputs"]) <= set(resource["inputProperties"])
         assert set(resource["required"]) <= set(resource["properties"])

@@ -15,6 +15,7 @@ from pulumi.runtime.stack import wait_for_rpcs
 import pulumi_runpod as runpod
 from pulumi_runpod.declarations import FUNCTIONS, RESOURCES
 from pulumi_runpod.provider.codec import SECRET, SIGNATURE_KEY
+from pulumi_runpod.provider.generate.schema import enumerations
 
 REGISTERED: list[pulumi.runtime.MockResourceArgs] = []
 
@@ -135,6 +136,7 @@ async def test_an_explicit_provider_hides_its_key(registered: list[Any]) -> None
 def test_the_public_names_are_these() -> None:
     """One class per declaration, one pair per function; what is not here may change any day."""
     expected = {resource.name for resource in RESOURCES} | {"Provider", "outputs"}
+    expected |= {kind.enum_name for kind in enumerations()}
     expected |= {name for function in FUNCTIONS for name in (function.name, f"{function.name}_output")}
     nested = {name for name in runpod.__all__ if name.endswith(("Args", "ArgsDict"))}
     assert set(runpod.__all__) == expected | nested

@@ -31,6 +31,8 @@ class Text:
     """A string. `pattern` is a full match; `hint` says in words what it asks for."""
 
     enum: tuple[str, ...] = ()
+    enum_name: str = ""
+    """How the SDKs call the type of these words; every `enum` has one."""
     pattern: str | None = None
     hint: str = ""
     min_length: int = 0

@@ -72,7 +72,7 @@ SCALING = Object(
     (
         Field(
             "type",
-            Text(enum=("QUEUE_DELAY", "REQUEST_COUNT")),
+            Text(enum=("QUEUE_DELAY", "REQUEST_COUNT"), enum_name="ScalingType"),
             "By how long requests wait, or by how many there are. A LOAD_BALANCER takes only REQUEST_COUNT.",
             required=True,
         ),
@@ -100,7 +100,7 @@ ENDPOINT = Resource(
         Field("name", Text(min_length=1), "Display name.", autoname=True),
         Field(
             "type",
-            Text(enum=("QUEUE", "LOAD_BALANCER")),
+            Text(enum=("QUEUE", "LOAD_BALANCER"), enum_name="EndpointType"),
             "Whether requests go through a job queue or straight to the workers.",
             required=True,
             replace=Replace.ALWAYS,
@@ -151,7 +151,7 @@ ENDPOINT = Resource(
         ),
         Field(
             "flashboot",
-            Text(enum=("OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT")),
+            Text(enum=("OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT"), enum_name="FlashbootMode"),
             "Whether RunPod keeps a snapshot of a stopped worker for a faster start.",
             default="OFF",
         ),

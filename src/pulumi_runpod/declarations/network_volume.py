@@ -23,7 +23,7 @@ NETWORK_VOLUME = Resource(
         ),
         Field(
             "type",
-            Text(enum=("STANDARD", "HIGH_PERFORMANCE")),
+            Text(enum=("STANDARD", "HIGH_PERFORMANCE"), enum_name="NetworkVolumeType"),
             "The storage tier; left out, the data center's primary one.",
             replace=Replace.ALWAYS,
             server_chosen=True,

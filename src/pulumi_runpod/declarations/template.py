@@ -32,7 +32,7 @@ TEMPLATE = Resource(
         Field("public", Flag(), "Whether everybody may use it.", default=False),
         Field(
             "category",
-            Text(enum=("CPU", "NVIDIA", "AMD")),
+            Text(enum=("CPU", "NVIDIA", "AMD"), enum_name="TemplateCategory"),
             "How the console groups it; decides nothing else.",
             default="NVIDIA",
         ),

@@ -44,7 +44,8 @@ def schema(version: str | None = None) -> Document:
             "inputProperties": _properties(PROVIDER_CONFIG),
             "properties": _properties(PROVIDER_CONFIG),
         },
-        "types": {_token(kind): _object(kind) for kind in objects()},
+        "types": {_token(kind): _object(kind) for kind in objects()}
+        | {_token(kind): _words(kind) for kind in enumerations()},
         "resources": {resource.token: _resource(resource) for resource in RESOURCES},
         "functions": {
             function.token: {
@@ -79,6 +80,22 @@ def objects_in(fields: Iterable[Field]) -> list[Object]:
     return list(found.values())
 
 
+def enumerations() -> list[Text]:
+    """Every type of fixed words, in order of first use."""
+    fields = [field for resource in RESOURCES for field in resource.fields]
+    fields += [field for kind in objects() for field in kind.fields]
+    found = {kind.enum_name: kind for kind in map(_item, fields) if isinstance(kind, Text) and kind.enum}
+    return list(found.values())
+
+
+def _item(field: Field) -> Type:
+    """What a field holds once lists and maps are taken off."""
+    kind: Type = field.type
+    while isinstance(kind, (ListOf, MapOf)):
+        kind = kind.item
+    return kind
+
+
 def always_there(field: Field) -> bool:
     """Whether an output is never missing. Only whole blocks can be: everything else has an empty form."""
     kind = field.type.item if isinstance(field.type, ListOf) else field.type
@@ -87,9 +104,7 @@ def always_there(field: Field) -> bool:
 
 def _collect(fields: Iterable[Field], found: dict[str, Object]) -> None:
     for field in fields:
-        kind: Type = field.type
-        while isinstance(kind, (ListOf, MapOf)):
-            kind = kind.item
+        kind = _item(field)
         if isinstance(kind, Object) and kind.name not in found:
             _collect(kind.fields, found)
             found[kind.name] = kind
@@ -116,6 +131,10 @@ def _object(kind: Object) -> Document:
         "properties": _properties(kind.fields),
         "required": [field.wire for field in kind.fields if field.required],
     }
+
+
+def _words(kind: Text) -> Document:
+    return {"type": "string", "enum": [{"name": word, "value": word} for word in kind.enum]}
 
 
 def _properties(fields: Sequence[Field]) -> Document:
@@ -152,6 +171,8 @@ def full_doc(field: Field) -> str:
 
 def _type(kind: Type) -> Document:
     match kind:
+        case Text(enum=(_, *_)):
+            return {"type": "string", "$ref": f"#/types/{_token(kind)}"}
         case Text():
             return {"type": "string"}
         case Integer():
@@ -170,5 +191,5 @@ def _type(kind: Type) -> Document:
             return {"$ref": f"#/types/{_token(kind)}"}
 
 
-def _token(kind: Object) -> str:
-    return f"runpod:index:{kind.name}"
+def _token(kind: Object | Text) -> str:
+    return f"runpod:index:{kind.enum_name if isinstance(kind, Text) else kind.name}"

@@ -25,7 +25,7 @@ from pulumi_runpod.declarations import (
     Text,
     Type,
 )
-from pulumi_runpod.provider.generate.schema import always_there, full_doc, objects_in
+from pulumi_runpod.provider.generate.schema import always_there, enumerations, full_doc, objects_in
 
 _NOTE = "Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declarations; do not edit."
 
@@ -33,6 +33,7 @@ _NOTE = "Written by `python -m pulumi_runpod.provider.generate` from pulumi_runp
 def sdk_modules() -> dict[str, str]:
     """File name -> source, not yet formatted."""
     modules = {
+        "_enums.py": _enums_module(),
         "_inputs.py": _inputs_module(),
         "_outputs.py": _outputs_module(),
         "_provider.py": _provider_module(),
@@ -55,6 +56,9 @@ def snake(name: str) -> str:
 def _input_type(kind: Type, *, dicts: bool, quote: str = "_inputs.") -> str:
     """The type of an argument. With `dicts`, a nested object may also be given as a dictionary."""
     match kind:
+        case Text(enum=(_, *_)):
+            words = ", ".join(f'"{word}"' for word in kind.enum)
+            return f"_enums.{kind.enum_name} | Literal[{words}]"
         case Text():
             return "str"
         case Integer():
@@ -82,6 +86,8 @@ def _output_type(kind: Type, prefix: str = "_outputs.") -> str:
             return f"Mapping[str, {_output_type(kind.item, prefix)}]"
         case Object():
             return f"{prefix}{kind.name}"
+        case Text():
+            return "str"  # also for fixed words: RunPod may answer with one that is younger than this SDK
         case _:
             return _input_type(kind, dicts=False)
 
@@ -105,15 +111,27 @@ def _header(doc: str, imports: Sequence[str]) -> str:
     return f'"""{doc}\n\n{_NOTE}\n"""\n\n' + "\n".join(imports) + "\n\n"
 
 
+def _enums_module() -> str:
+    text = _header(
+        'Types of fixed words. The words themselves may be given too: `type="QUEUE"`.', ["from enum import StrEnum"]
+    )
+    for kind in enumerations():
+        text += f"class {kind.enum_name}(StrEnum):\n"
+        text += "".join(f'    {word} = "{word}"\n' for word in kind.enum) + "\n\n"
+    return text + _all(sorted(kind.enum_name for kind in enumerations()))
+
+
 def _inputs_module() -> str:
     objects = objects_in(f for r in RESOURCES for f in r.inputs if not f.sdk_hidden)
     text = _header(
         "Nested inputs, each as a class and as a dictionary type.",
         [
             "from collections.abc import Mapping, Sequence",
-            "from typing import Any, NotRequired, TypedDict",
+            "from typing import Any, Literal, NotRequired, TypedDict",
             "",
             "import pulumi",
+            "",
+            "from pulumi_runpod import _enums",
         ],
     )
     for kind in objects:
@@ -186,11 +204,11 @@ def _outputs_module() -> str:
 def _resource_module(resource: Resource) -> str:
     imports = [
         "from collections.abc import Mapping, Sequence",
-        "from typing import Any, cast",
+        "from typing import Any, Literal, cast",
         "",
         "import pulumi",
         "",
-        "from pulumi_runpod import _inputs, _outputs, _registration",
+        "from pulumi_runpod import _enums, _inputs, _outputs, _registration",
     ]
     if resource is ENDPOINT:
         imports.append("from pulumi_runpod._template import Template")
@@ -355,6 +373,7 @@ def _package_module() -> str:
         for kind in objects_in(f for r in RESOURCES for f in r.inputs if not f.sdk_hidden)
         for name in (f"{kind.name}Args", f"{kind.name}ArgsDict")
     )
+    enums = sorted(kind.enum_name for kind in enumerations())
     functions = sorted(name for f in FUNCTIONS for name in (f.name, f"{f.name}_output"))
     text = '"""RunPod as Pulumi resources: `import pulumi_runpod as runpod`.\n\n'
     text += (
@@ -366,10 +385,11 @@ def _package_module() -> str:
     text += "from pulumi_runpod import _outputs as outputs\n"
     for resource in RESOURCES:
         text += f"from pulumi_runpod._{snake(resource.name)} import {resource.name}\n"
+    text += "from pulumi_runpod._enums import " + ", ".join(enums) + "\n"
     text += "from pulumi_runpod._functions import " + ", ".join(functions) + "\n"
     text += "from pulumi_runpod._inputs import " + ", ".join(inputs) + "\n"
     text += "from pulumi_runpod._provider import Provider\n\n"
-    return text + _all(sorted([*(r.name for r in RESOURCES), *functions, *inputs, "Provider", "outputs"]))
+    return text + _all(sorted([*(r.name for r in RESOURCES), *enums, *functions, *inputs, "Provider", "outputs"]))
 
 
 def _all(names: Sequence[str]) -> str:
