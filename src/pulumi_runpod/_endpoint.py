@@ -75,7 +75,7 @@ class Endpoint(pulumi.CustomResource):
     cmd: pulumi.Output[Sequence[str]]
     """Replaces the image's CMD, one string per word."""
     disk: pulumi.Output[int]
-    """Size of the container's own disk in GB; it is empty again after each start. At least 1."""
+    """Size of the container's own disk; it is empty again after each start. In GB. At least 1."""
     env: pulumi.Output[Mapping[str, str]]
     """Environment variables. A value may be secret by itself; one that looks like a credential always is. RunPod
     returns all of them in clear to anyone who has the key.
@@ -97,9 +97,7 @@ class Endpoint(pulumi.CustomResource):
     network_volumes: pulumi.Output[Sequence[str]] = pulumi.property("networkVolumes")
     """Ids of network volumes, at most one per data center; each worker sees the local one at /runpod-volume."""
     timeout: pulumi.Output[int]
-    """Longest run of one job, in milliseconds; 0 means no limit. Always sent: RunPod takes a missing one as 0. At
-    least 0.
-    """
+    """Longest run of one job; 0 means no limit. Always sent: RunPod takes a missing one as 0. In ms. At least 0."""
     flashboot: pulumi.Output[str]
     """Whether RunPod keeps a snapshot of a stopped worker for a faster start. One of `OFF`, `FLASHBOOT`,
     `PRIORITY_FLASHBOOT`.
@@ -154,7 +152,7 @@ class Endpoint(pulumi.CustomResource):
             and `cmd`. An alternative to these two; forms that mean the same command are no change.
         :param entrypoint: Replaces the image's ENTRYPOINT, one string per word.
         :param cmd: Replaces the image's CMD, one string per word.
-        :param disk: Size of the container's own disk in GB; it is empty again after each start. At least 1.
+        :param disk: Size of the container's own disk; it is empty again after each start. In GB. At least 1.
         :param env: Environment variables. A value may be secret by itself; one that looks like a credential always
             is. RunPod returns all of them in clear to anyone who has the key.
         :param ports: Ports to expose, each `port/protocol`.
@@ -165,8 +163,8 @@ class Endpoint(pulumi.CustomResource):
         :param data_center_ids: Data centers in which workers may run; left out, any.
         :param network_volumes: Ids of network volumes, at most one per data center; each worker sees the local one
             at /runpod-volume.
-        :param timeout: Longest run of one job, in milliseconds; 0 means no limit. Always sent: RunPod takes a
-            missing one as 0. At least 0.
+        :param timeout: Longest run of one job; 0 means no limit. Always sent: RunPod takes a missing one as 0. In
+            ms. At least 0.
         :param flashboot: Whether RunPod keeps a snapshot of a stopped worker for a faster start. One of `OFF`,
             `FLASHBOOT`, `PRIORITY_FLASHBOOT`.
         :param wait_for_ready: Whether `up` waits until a created or changed endpoint answers a request.

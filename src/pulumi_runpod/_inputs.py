@@ -15,7 +15,7 @@ class PersistentMountArgsDict(TypedDict):
     """A disk of its own for each pod."""
 
     size: pulumi.Input[int]
-    """Size in GB. At least 10."""
+    """Size. In GB. At least 10."""
     path: pulumi.Input[str]
     """Where the container sees it."""
 
@@ -34,7 +34,7 @@ class PersistentMountArgs:
         pulumi.set(self, "path", path)
 
     size: pulumi.Input[int] = pulumi.property("size")
-    """Size in GB. At least 10."""
+    """Size. In GB. At least 10."""
     path: pulumi.Input[str] = pulumi.property("path")
     """Where the container sees it."""
 
@@ -70,7 +70,7 @@ class GpuArgsDict(TypedDict):
     excluded_types: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """GPU type ids taken out of the pools."""
     count: NotRequired[pulumi.Input[int]]
-    """GPUs per worker. At least 1."""
+    """GPUs per worker. In GPUs. At least 1."""
     allowed_cuda_versions: NotRequired[pulumi.Input[Sequence[pulumi.Input[str]]]]
     """CUDA versions a host may have, matched exactly. Excludes `min_cuda_version`."""
     min_cuda_version: NotRequired[pulumi.Input[str]]
@@ -105,7 +105,7 @@ class GpuArgs:
     excluded_types: pulumi.Input[Sequence[pulumi.Input[str]]] | None = pulumi.property("excludedTypes", default=None)
     """GPU type ids taken out of the pools."""
     count: pulumi.Input[int] | None = pulumi.property("count", default=None)
-    """GPUs per worker. At least 1."""
+    """GPUs per worker. In GPUs. At least 1."""
     allowed_cuda_versions: pulumi.Input[Sequence[pulumi.Input[str]]] | None = pulumi.property(
         "allowedCudaVersions", default=None
     )
@@ -120,7 +120,7 @@ class CpuArgsDict(TypedDict):
     id: pulumi.Input[str]
     """CPU flavor, such as `cpu3c`."""
     vcpu_count: pulumi.Input[int]
-    """vCPUs per worker, a power of two. At least 2."""
+    """vCPUs per worker, a power of two. In vCPUs. At least 2."""
 
 
 @pulumi.input_type
@@ -139,19 +139,19 @@ class CpuArgs:
     id: pulumi.Input[str] = pulumi.property("id")
     """CPU flavor, such as `cpu3c`."""
     vcpu_count: pulumi.Input[int] = pulumi.property("vcpuCount")
-    """vCPUs per worker, a power of two. At least 2."""
+    """vCPUs per worker, a power of two. In vCPUs. At least 2."""
 
 
 class WorkersArgsDict(TypedDict):
     """How many workers there may be, and how long an idle one stays."""
 
     min: NotRequired[pulumi.Input[int]]
-    """Workers that are always on, and billed while idle. At least 0."""
+    """Workers that are always on, and billed while idle. In workers. At least 0."""
     max: NotRequired[pulumi.Input[int]]
-    """The most workers there may be; 0 turns the endpoint off. At least 0."""
+    """The most workers there may be; 0 turns the endpoint off. In workers. At least 0."""
     idle_timeout: NotRequired[pulumi.Input[int]]
-    """Seconds an idle worker stays. Not for a QUEUE that scales by REQUEST_COUNT. From 1 to 3600. Default: 10, but
-    none for a QUEUE that scales by REQUEST_COUNT.
+    """How long an idle worker stays. Not for a QUEUE that scales by REQUEST_COUNT. In s. From 1 to 3600. Default: 10,
+    but none for a QUEUE that scales by REQUEST_COUNT.
     """
 
 
@@ -174,12 +174,12 @@ class WorkersArgs:
             pulumi.set(self, "idle_timeout", idle_timeout)
 
     min: pulumi.Input[int] | None = pulumi.property("min", default=None)
-    """Workers that are always on, and billed while idle. At least 0."""
+    """Workers that are always on, and billed while idle. In workers. At least 0."""
     max: pulumi.Input[int] | None = pulumi.property("max", default=None)
-    """The most workers there may be; 0 turns the endpoint off. At least 0."""
+    """The most workers there may be; 0 turns the endpoint off. In workers. At least 0."""
     idle_timeout: pulumi.Input[int] | None = pulumi.property("idleTimeout", default=None)
-    """Seconds an idle worker stays. Not for a QUEUE that scales by REQUEST_COUNT. From 1 to 3600. Default: 10, but
-    none for a QUEUE that scales by REQUEST_COUNT.
+    """How long an idle worker stays. Not for a QUEUE that scales by REQUEST_COUNT. In s. From 1 to 3600. Default: 10,
+    but none for a QUEUE that scales by REQUEST_COUNT.
     """
 
 
@@ -191,9 +191,9 @@ class ScalingArgsDict(TypedDict):
     `QUEUE_DELAY`, `REQUEST_COUNT`.
     """
     queue_delay: NotRequired[pulumi.Input[float]]
-    """With QUEUE_DELAY: seconds a request may wait. At least 0.5."""
+    """How long a request may wait. Belongs to QUEUE_DELAY and to nothing else. In s. At least 0.5."""
     request_count: NotRequired[pulumi.Input[int]]
-    """With REQUEST_COUNT: requests per worker. At least 1."""
+    """Requests per worker. Belongs to REQUEST_COUNT and to nothing else. In requests. At least 1."""
 
 
 @pulumi.input_type
@@ -218,9 +218,9 @@ class ScalingArgs:
     `QUEUE_DELAY`, `REQUEST_COUNT`.
     """
     queue_delay: pulumi.Input[float] | None = pulumi.property("queueDelay", default=None)
-    """With QUEUE_DELAY: seconds a request may wait. At least 0.5."""
+    """How long a request may wait. Belongs to QUEUE_DELAY and to nothing else. In s. At least 0.5."""
     request_count: pulumi.Input[int] | None = pulumi.property("requestCount", default=None)
-    """With REQUEST_COUNT: requests per worker. At least 1."""
+    """Requests per worker. Belongs to REQUEST_COUNT and to nothing else. In requests. At least 1."""
 
 
 __all__ = [

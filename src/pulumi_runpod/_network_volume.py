@@ -33,7 +33,7 @@ class NetworkVolume(pulumi.CustomResource):
     name: pulumi.Output[str]
     """Display name; need not be unique."""
     size: pulumi.Output[int]
-    """Size in GB. Growing happens in place; a volume cannot shrink, so a smaller size replaces it. From 10 to 4096.
+    """Size. Growing happens in place; a volume cannot shrink, so a smaller size replaces it. In GB. From 10 to 4096.
     """
     data_center: pulumi.Output[str] = pulumi.property("dataCenter")
     """Where the volume lives, for example `EU-RO-1`. `get_data_centers` lists those that have volumes."""
@@ -53,7 +53,7 @@ class NetworkVolume(pulumi.CustomResource):
         """A network volume: storage in one data center that endpoints mount at `/runpod-volume`.
 
         :param resource_name: The resource's name in this program.
-        :param size: Size in GB. Growing happens in place; a volume cannot shrink, so a smaller size replaces it.
+        :param size: Size. Growing happens in place; a volume cannot shrink, so a smaller size replaces it. In GB.
             From 10 to 4096.
         :param data_center: Where the volume lives, for example `EU-RO-1`. `get_data_centers` lists those that have
             volumes.

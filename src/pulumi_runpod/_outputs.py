@@ -24,7 +24,7 @@ class PersistentMount(dict[str, Any]):
         pulumi.set(self, "path", path)
 
     size: int = pulumi.property("size")
-    """Size in GB. At least 10."""
+    """Size. In GB. At least 10."""
     path: str = pulumi.property("path")
     """Where the container sees it."""
 
@@ -75,7 +75,7 @@ class Gpu(dict[str, Any]):
     excluded_types: Sequence[str] | None = pulumi.property("excludedTypes")
     """GPU type ids taken out of the pools."""
     count: int = pulumi.property("count")
-    """GPUs per worker. At least 1."""
+    """GPUs per worker. In GPUs. At least 1."""
     allowed_cuda_versions: Sequence[str] | None = pulumi.property("allowedCudaVersions")
     """CUDA versions a host may have, matched exactly. Excludes `min_cuda_version`."""
     min_cuda_version: str | None = pulumi.property("minCudaVersion")
@@ -102,9 +102,9 @@ class Cpu(dict[str, Any]):
     id: str = pulumi.property("id")
     """CPU flavor, such as `cpu3c`."""
     vcpu_count: int = pulumi.property("vcpuCount")
-    """vCPUs per worker, a power of two. At least 2."""
+    """vCPUs per worker, a power of two. In vCPUs. At least 2."""
     memory: float | None = pulumi.property("memory")
-    """Memory in GB that comes with it."""
+    """Memory that comes with it. In GB."""
 
 
 @pulumi.output_type
@@ -127,12 +127,12 @@ class Workers(dict[str, Any]):
             pulumi.set(self, "idle_timeout", idle_timeout)
 
     min: int = pulumi.property("min")
-    """Workers that are always on, and billed while idle. At least 0."""
+    """Workers that are always on, and billed while idle. In workers. At least 0."""
     max: int = pulumi.property("max")
-    """The most workers there may be; 0 turns the endpoint off. At least 0."""
+    """The most workers there may be; 0 turns the endpoint off. In workers. At least 0."""
     idle_timeout: int | None = pulumi.property("idleTimeout")
-    """Seconds an idle worker stays. Not for a QUEUE that scales by REQUEST_COUNT. From 1 to 3600. Default: 10, but
-    none for a QUEUE that scales by REQUEST_COUNT.
+    """How long an idle worker stays. Not for a QUEUE that scales by REQUEST_COUNT. In s. From 1 to 3600. Default: 10,
+    but none for a QUEUE that scales by REQUEST_COUNT.
     """
 
 
@@ -159,9 +159,9 @@ class Scaling(dict[str, Any]):
     `QUEUE_DELAY`, `REQUEST_COUNT`.
     """
     queue_delay: float | None = pulumi.property("queueDelay")
-    """With QUEUE_DELAY: seconds a request may wait. At least 0.5."""
+    """How long a request may wait. Belongs to QUEUE_DELAY and to nothing else. In s. At least 0.5."""
     request_count: int | None = pulumi.property("requestCount")
-    """With REQUEST_COUNT: requests per worker. At least 1."""
+    """Requests per worker. Belongs to REQUEST_COUNT and to nothing else. In requests. At least 1."""
 
 
 @pulumi.output_type
@@ -235,7 +235,7 @@ class GpuType(dict[str, Any]):
     manufacturer: str | None = pulumi.property("manufacturer")
     """NVIDIA, AMD or UNKNOWN."""
     memory: float | None = pulumi.property("memory")
-    """Memory in GB."""
+    """Memory. In GB."""
     secure: bool | None = pulumi.property("secure")
     """Whether the secure cloud sells it."""
     community: bool | None = pulumi.property("community")

@@ -61,7 +61,7 @@ class Template(pulumi.CustomResource):
     cmd: pulumi.Output[Sequence[str]]
     """Replaces the image's CMD, one string per word."""
     disk: pulumi.Output[int]
-    """Size of the container's own disk in GB; it is empty again after each start. At least 1."""
+    """Size of the container's own disk; it is empty again after each start. In GB. At least 1."""
     env: pulumi.Output[Mapping[str, str]]
     """Environment variables. A value may be secret by itself; one that looks like a credential always is. RunPod
     returns all of them in clear to anyone who has the key.
@@ -120,7 +120,7 @@ class Template(pulumi.CustomResource):
             and `cmd`. An alternative to these two; forms that mean the same command are no change.
         :param entrypoint: Replaces the image's ENTRYPOINT, one string per word.
         :param cmd: Replaces the image's CMD, one string per word.
-        :param disk: Size of the container's own disk in GB; it is empty again after each start. At least 1.
+        :param disk: Size of the container's own disk; it is empty again after each start. In GB. At least 1.
         :param env: Environment variables. A value may be secret by itself; one that looks like a credential always
             is. RunPod returns all of them in clear to anyone who has the key.
         :param ports: Ports to expose, each `port/protocol`.

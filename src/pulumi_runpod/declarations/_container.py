@@ -14,6 +14,8 @@ def container(*, image_required: bool) -> tuple[Field, ...]:
             "The image that workers run, best pinned by digest (`repository@sha256:...`)."
             + ("" if image_required else " May come from a template instead."),
             required=image_required,
+            ours="range",
+            left_out="" if image_required else "refused, unless a template supplies it",
         ),
         Field(
             "args",
@@ -27,8 +29,9 @@ def container(*, image_required: bool) -> tuple[Field, ...]:
         Field(
             "disk",
             Integer(minimum=1),
-            "Size of the container's own disk in GB; it is empty again after each start.",
+            "Size of the container's own disk; it is empty again after each start.",
             server_chosen=True,
+            unit="GB",
         ),
         Field(
             "env",
@@ -51,5 +54,6 @@ def container(*, image_required: bool) -> tuple[Field, ...]:
             Text(min_length=1),
             "Id of the `RegistryCredential` with which the image is pulled.",
             clear=None,
+            ours="range",
         ),
     )

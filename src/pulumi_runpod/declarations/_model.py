@@ -124,6 +124,12 @@ class Field:
     """Only in the provider configuration: the environment variable that goes with it."""
     sdk_hidden: bool = False
     """Not a keyword argument of the Python class as such; the SDK computes it."""
+    unit: str = ""
+    """Of a number: `GB`, `s`, `ms`, ..."""
+    ours: str = ""
+    """What is not RunPod's but this provider's: `default`, `range`, or both. A test holds the rest against the API."""
+    left_out: str = ""
+    """What happens when a program no longer has it, where a rule between fields decides that."""
 
     @property
     def wire(self) -> str:
@@ -145,7 +151,11 @@ class Resource:
     name: str
     doc: str
     fields: tuple[Field, ...]
+    path: str
+    """Of the REST API: `POST`, `PATCH <path>/{id}` and so on."""
     example: str
+    typescript: str
+    """The same with the SDK that `pulumi package gen-sdk` writes from the schema."""
     notes: tuple[str, ...] = ()
     """Sentences for the docs page: what is surprising about its life."""
     delete_before_replace: bool = False

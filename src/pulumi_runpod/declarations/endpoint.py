@@ -24,6 +24,7 @@ GPU = Object(
             ListOf(Text(min_length=1), min_items=1, unique=True, ordered=False),
             "GPU pools, such as `ADA_24`; a worker is placed in whichever has room. `get_gpus` maps types to pools.",
             required=True,
+            ours="range",
         ),
         Field(
             "excluded_types",
@@ -33,12 +34,13 @@ GPU = Object(
             "GPU type ids taken out of the pools.",
             clear=[],
         ),
-        Field("count", Integer(minimum=1), "GPUs per worker.", default=1),
+        Field("count", Integer(minimum=1), "GPUs per worker.", default=1, unit="GPUs"),
         Field(
             "allowed_cuda_versions",
             ListOf(CUDA, unique=True, ordered=False),
             "CUDA versions a host may have, matched exactly. Excludes `min_cuda_version`.",
             clear=[],
+            ours="range",
         ),
         Field("min_cuda_version", CUDA, "The lowest CUDA version a host may have.", clear=""),
     ),
@@ -48,20 +50,29 @@ CPU = Object(
     "One eligible CPU configuration.",
     (
         Field("id", Text(min_length=1), "CPU flavor, such as `cpu3c`.", required=True),
-        Field("vcpu_count", Integer(minimum=2), "vCPUs per worker, a power of two.", required=True),
-        Field("memory", Number(), "Memory in GB that comes with it.", computed=True),
+        Field("vcpu_count", Integer(minimum=2), "vCPUs per worker, a power of two.", required=True, unit="vCPUs"),
+        Field("memory", Number(), "Memory that comes with it.", computed=True, unit="GB"),
     ),
 )
 WORKERS = Object(
     "Workers",
     "How many workers there may be, and how long an idle one stays.",
     (
-        Field("min", Integer(minimum=0), "Workers that are always on, and billed while idle.", default=0),
-        Field("max", Integer(minimum=0), "The most workers there may be; 0 turns the endpoint off.", default=3),
+        Field(
+            "min", Integer(minimum=0), "Workers that are always on, and billed while idle.", default=0, unit="workers"
+        ),
+        Field(
+            "max",
+            Integer(minimum=0),
+            "The most workers there may be; 0 turns the endpoint off.",
+            default=3,
+            unit="workers",
+        ),
         Field(
             "idle_timeout",
             Integer(minimum=1, maximum=3600),
-            "Seconds an idle worker stays. Not for a QUEUE that scales by REQUEST_COUNT.",
+            "How long an idle worker stays. Not for a QUEUE that scales by REQUEST_COUNT.",
+            unit="s",
             conditional_default="10, but none for a QUEUE that scales by REQUEST_COUNT",
         ),
     ),
@@ -76,8 +87,22 @@ SCALING = Object(
             "By how long requests wait, or by how many there are. A LOAD_BALANCER takes only REQUEST_COUNT.",
             required=True,
         ),
-        Field("queue_delay", Number(minimum=0.5), "With QUEUE_DELAY: seconds a request may wait.", clear=None),
-        Field("request_count", Integer(minimum=1), "With REQUEST_COUNT: requests per worker.", clear=None),
+        Field(
+            "queue_delay",
+            Number(minimum=0.5),
+            "How long a request may wait. Belongs to QUEUE_DELAY and to nothing else.",
+            clear=None,
+            unit="s",
+            left_out="refused with QUEUE_DELAY",
+        ),
+        Field(
+            "request_count",
+            Integer(minimum=1),
+            "Requests per worker. Belongs to REQUEST_COUNT and to nothing else.",
+            clear=None,
+            unit="requests",
+            left_out="refused with REQUEST_COUNT",
+        ),
     ),
 )
 
@@ -97,7 +122,7 @@ ENDPOINT = Resource(
     name="Endpoint",
     doc="A serverless endpoint: workers that RunPod starts on demand, behind a job queue or a load balancer.",
     fields=(
-        Field("name", Text(min_length=1), "Display name.", autoname=True),
+        Field("name", Text(min_length=1), "Display name.", autoname=True, ours="default"),
         Field(
             "type",
             Text(enum=("QUEUE", "LOAD_BALANCER"), enum_name="EndpointType"),
@@ -136,18 +161,22 @@ ENDPOINT = Resource(
             ListOf(Text(min_length=1), unique=True, ordered=False),
             "Data centers in which workers may run; left out, any.",
             clear=[],
+            ours="range",
         ),
         Field(
             "network_volumes",
             ListOf(Text(min_length=1), unique=True, ordered=False),
             "Ids of network volumes, at most one per data center; each worker sees the local one at /runpod-volume.",
             clear=[],
+            ours="range",
         ),
         Field(
             "timeout",
             Integer(minimum=0),
-            "Longest run of one job, in milliseconds; 0 means no limit. Always sent: RunPod takes a missing one as 0.",
+            "Longest run of one job; 0 means no limit. Always sent: RunPod takes a missing one as 0.",
             default=300000,
+            unit="ms",
+            ours="range",
         ),
         Field(
             "flashboot",
@@ -173,6 +202,17 @@ ENDPOINT = Resource(
         Field("openai_base_url", Text(), "Base URL for OpenAI clients; only a QUEUE has one.", computed=True),
         Field("created_at", Text(), "When it was made (RFC 3339).", computed=True),
     ),
+    path="/v2/serverless",
+    typescript="""\
+const endpoint = new runpod.Endpoint("llm", {
+    type: "QUEUE",
+    image: "ghcr.io/acme/worker@sha256:...",
+    gpu: { pools: ["ADA_24"], count: 1 },
+    workers: { min: 0, max: 3 },
+    scaling: { type: "REQUEST_COUNT", requestCount: 4 },
+}, { customTimeouts: { create: "30m" } });
+export const openaiBaseUrl = endpoint.openaiBaseUrl;
+""",
     example="""\
 endpoint = runpod.Endpoint(
     "llm",

@@ -19,7 +19,7 @@ GPU_TYPE = Object(
         Field("name", Text(), "Short name.", required=True),
         Field("pool", Text(), "Serverless pool; missing where the type is in none."),
         Field("manufacturer", Text(), "NVIDIA, AMD or UNKNOWN."),
-        Field("memory", Number(), "Memory in GB."),
+        Field("memory", Number(), "Memory.", unit="GB"),
         Field("secure", Flag(), "Whether the secure cloud sells it."),
         Field("community", Flag(), "Whether the community cloud sells it."),
         Field("price", GPU_PRICE, "List prices."),

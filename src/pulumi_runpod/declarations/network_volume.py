@@ -6,13 +6,14 @@ NETWORK_VOLUME = Resource(
     name="NetworkVolume",
     doc="A network volume: storage in one data center that endpoints mount at `/runpod-volume`.",
     fields=(
-        Field("name", Text(min_length=1), "Display name; need not be unique.", autoname=True),
+        Field("name", Text(min_length=1), "Display name; need not be unique.", autoname=True, ours="default"),
         Field(
             "size",
             Integer(minimum=10, maximum=4096),
-            "Size in GB. Growing happens in place; a volume cannot shrink, so a smaller size replaces it.",
+            "Size. Growing happens in place; a volume cannot shrink, so a smaller size replaces it.",
             required=True,
             replace=Replace.WHEN_LOWERED,
+            unit="GB",
         ),
         Field(
             "data_center",
@@ -29,6 +30,11 @@ NETWORK_VOLUME = Resource(
             server_chosen=True,
         ),
     ),
+    path="/v2/network-volumes",
+    typescript="""\
+const volume = new runpod.NetworkVolume("models", { size: 50, dataCenter: "EU-RO-1" }, { protect: true });
+export const volumeId = volume.id;
+""",
     example="""\
 volume = runpod.NetworkVolume("models", size=50, data_center="EU-RO-1", opts=pulumi.ResourceOptions(protect=True))
 """,

@@ -6,7 +6,7 @@ REGISTRY_CREDENTIAL = Resource(
     name="RegistryCredential",
     doc="A container registry's user name and password, kept by RunPod and used when a worker pulls its image.",
     fields=(
-        Field("name", Text(min_length=1), "Display name.", replace=Replace.ALWAYS, autoname=True),
+        Field("name", Text(min_length=1), "Display name.", replace=Replace.ALWAYS, autoname=True, ours="default"),
         Field(
             "username",
             Text(min_length=1),
@@ -25,6 +25,14 @@ REGISTRY_CREDENTIAL = Resource(
             write_only=True,
         ),
     ),
+    path="/v2/registries",
+    typescript="""\
+const credential = new runpod.RegistryCredential("ghcr", {
+    username: "octocat",
+    password: new pulumi.Config().requireSecret("registryPassword"),
+});
+export const credentialId = credential.id;
+""",
     example="""\
 credential = runpod.RegistryCredential(
     "ghcr", username="octocat", password=pulumi.Config().require_secret("registryPassword")

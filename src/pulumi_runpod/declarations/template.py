@@ -7,8 +7,8 @@ PERSISTENT_MOUNT = Object(
     "PersistentMount",
     "A disk of its own for each pod.",
     (
-        Field("size", Integer(minimum=10), "Size in GB.", required=True),
-        Field("path", Text(min_length=1), "Where the container sees it.", required=True),
+        Field("size", Integer(minimum=10), "Size.", required=True, unit="GB"),
+        Field("path", Text(min_length=1), "Where the container sees it.", required=True, ours="range"),
     ),
 )
 MOUNTS = Object(
@@ -21,13 +21,14 @@ TEMPLATE = Resource(
     name="Template",
     doc="Container settings under a name: image, command, disk, environment, ports, registry credential.",
     fields=(
-        Field("name", Text(min_length=1), "Display name.", autoname=True),
+        Field("name", Text(min_length=1), "Display name.", autoname=True, ours="default"),
         *container(image_required=True),
         Field(
             "serverless",
             Flag(),
             "Whether it is for endpoints (true) or for pods. RunPod's own default is false.",
             default=True,
+            ours="default",
         ),
         Field("public", Flag(), "Whether everybody may use it.", default=False),
         Field(
@@ -43,6 +44,7 @@ TEMPLATE = Resource(
             ListOf(CUDA, ordered=False, unique=True),
             "CUDA versions a host may have; empty means any.",
             clear=[],
+            ours="range",
         ),
         Field("mounts", MOUNTS, "Pods only: the volume disk."),
         Field(
@@ -53,6 +55,22 @@ TEMPLATE = Resource(
             computed=True,
         ),
     ),
+    path="/v2/templates",
+    typescript="""\
+const template = new runpod.Template("worker", {
+    image: "ghcr.io/acme/worker@sha256:...",
+    env: { MAX_MODEL_LEN: "8192" },
+});
+// As in Python it is the content that travels, so that a change of the template shows as one of the endpoint.
+const { id, image, env, secretEnvKeys } = template;
+const endpoint = new runpod.Endpoint("llm", {
+    type: "QUEUE",
+    template: { id, image, env, secretEnvKeys },
+    gpu: { pools: ["ADA_24"] },
+    scaling: { type: "REQUEST_COUNT", requestCount: 4 },
+});
+export const endpointId = endpoint.id;
+""",
     example="""\
 template = runpod.Template("worker", image="ghcr.io/acme/worker@sha256:...", env={"MAX_MODEL_LEN": "8192"})
 endpoint = runpod.Endpoint(

@@ -20,7 +20,7 @@ from pulumi_runpod.declarations import (
     Text,
     Type,
 )
-from pulumi_runpod.provider.generate.schema import full_doc, objects_in
+from pulumi_runpod.provider.generate.schema import full_doc, number_range, objects_in
 from pulumi_runpod.provider.generate.sdk import snake
 
 _NOTE = "<!-- Written by `python -m pulumi_runpod.provider.generate`; do not edit. -->\n\n"
@@ -37,9 +37,12 @@ def docs_pages() -> dict[str, str]:
 def _resource_page(resource: Resource) -> str:
     text = f"{_NOTE}# {resource.name}\n\n{resource.doc}\n\n```python\nimport pulumi\nimport pulumi_runpod as runpod\n\n"
     text += f"{resource.example}```\n\n"
+    text += "```typescript\n"
+    text += 'import * as pulumi from "@pulumi/pulumi";\n' if "pulumi." in resource.typescript else ""
+    text += f'import * as runpod from "pulumi-runpod";\n\n{resource.typescript}```\n\n'
     text += "".join(f"- {note}\n" for note in resource.notes) + "\n"
     text += f"Type token: `{resource.token}`. Import: `pulumi import {resource.token} <name> <id>`.\n\n"
-    text += "## Inputs\n\n" + _table(resource.inputs)
+    text += f"## Inputs\n\n{_SOURCES.format(path=resource.path)}\n\n" + _table(resource.inputs)
     for kind in objects_in(f for f in resource.inputs if not f.sdk_hidden):
         text += f"\n### {kind.name}\n\n{kind.doc}\n\n" + _table([f for f in kind.fields if f.is_input])
     text += "\n## Outputs\n\nEvery input that RunPod keeps, as it is there, and:\n\n"
@@ -50,21 +53,48 @@ def _resource_page(resource: Resource) -> str:
     return text
 
 
+_SOURCES = (
+    "Source `API`: RunPod's REST API, fields of `POST {path}` and `PATCH {path}/{{id}}` under the camelCase name, with "
+    "the ranges and defaults of its published document. What this provider adds to that is named."
+)
+
+
 def _table(fields: Sequence[Field]) -> str:
-    text = "| name | type | required, default | a change | |\n|---|---|---|---|---|\n"
+    text = "| name | type | range | required, default | a change | left out later | source | |\n"
+    text += "|---|---|---|---|---|---|---|---|\n"
     for field in fields:
-        kind = "the resource" if field.sdk_hidden else _type(field.type)
-        text += f"| `{field.name}` | {kind} | {_default(field)} | {_change(field)} | {_words(field)} |\n"
+        kind = "the resource" if field.sdk_hidden else _type(field.type) + (f", {field.unit}" if field.unit else "")
+        cells = [f"`{field.name}`", kind, _range(field.type), _default(field), _change(field), _left_out(field)]
+        text += "| " + " | ".join([*cells, _source(field), _words(field)]) + " |\n"
     return text
 
 
 def _words(field: Field) -> str:
-    marks = []
+    marks = [f"Default: {field.conditional_default}."] if field.conditional_default else []
     if field.secret:
         marks.append("Secret.")
     if field.write_only:
         marks.append("Never read back.")
-    return " ".join([full_doc(field), *marks]).replace("|", "\\|")
+    return " ".join([field.doc, *marks]).replace("|", "\\|")
+
+
+def _range(kind: Type) -> str:
+    """What values there may be, in words."""
+    match kind:
+        case Integer() | Number():
+            return number_range(kind)
+        case Text(enum=(_, *_)):
+            return ", ".join(f"`{word}`" for word in kind.enum)
+        case Text(hint=hint) if hint:
+            return hint
+        case Text(min_length=length) if length:
+            return "not empty"
+        case ListOf():
+            parts = [f"at least {kind.min_items}"] if kind.min_items else []
+            parts += ["none twice"] if kind.unique else []
+            parts += [f"each {inner}"] if (inner := _range(kind.item)) else []
+            return "; ".join(parts)
+    return ""
 
 
 def _default(field: Field) -> str:
@@ -80,22 +110,41 @@ def _default(field: Field) -> str:
         return "its own defaults"
     if field.default is not None:
         return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
-    return ""
+    return "none"
 
 
 def _change(field: Field) -> str:
     if field.provider_only:
-        return ""
-    words = {
+        return "not sent as such"
+    return {
         Replace.ALWAYS: "replaces",
         Replace.WHEN_LOWERED: "in place; a smaller value replaces",
         Replace.WHEN_IT_COMES_OR_GOES: "in place; setting or removing it replaces",
         Replace.NEVER: "in place",
     }[field.replace]
-    kept = field.clear is NOT_CLEARABLE and not field.required and field.default is None and not field.autoname
-    if kept and field.replace is Replace.NEVER and not field.conditional_default:
-        words += "; leaving it out keeps the old value"
-    return words
+
+
+def _left_out(field: Field) -> str:
+    """What it means that a program names the field no longer."""
+    if field.left_out:
+        return field.left_out
+    if field.required:
+        return "refused"
+    if field.replace is Replace.WHEN_IT_COMES_OR_GOES:
+        return "replaces"
+    if field.autoname:
+        return "keeps the old name"
+    if field.conditional_default or field.default is not None:
+        return "the default again"
+    if field.provider_only:
+        return "as if never set"
+    return "stays as it is" if field.clear is NOT_CLEARABLE else "cleared"
+
+
+def _source(field: Field) -> str:
+    if field.provider_only:
+        return "provider"
+    return f"API; {field.ours}: provider" if field.ours else "API"
 
 
 def _type(kind: Type) -> str:

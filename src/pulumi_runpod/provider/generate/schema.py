@@ -37,7 +37,11 @@ def schema(version: str | None = None) -> Document:
         "description": "RunPod's serverless endpoints, templates, network volumes and registry credentials.",
         "keywords": ["pulumi", "runpod", "gpu", "serverless", "category/cloud", "kind/native"],
         "license": "Apache-2.0",
-        "language": {"python": {"packageName": "pulumi_runpod", "respectSchemaVersion": True}},
+        "language": {
+            "python": {"packageName": "pulumi_runpod", "respectSchemaVersion": True},
+            "nodejs": {"packageName": "pulumi-runpod", "respectSchemaVersion": True},
+            "go": {"respectSchemaVersion": True},
+        },
         "config": {"variables": _properties(PROVIDER_CONFIG)},
         "provider": {
             "description": "How and where RunPod is reached.",
@@ -160,13 +164,22 @@ def full_doc(field: Field) -> str:
     kind = field.type.item if isinstance(field.type, ListOf) else field.type
     if isinstance(kind, Text) and kind.enum:
         parts.append(f"One of {', '.join(f'`{value}`' for value in kind.enum)}.")
-    if isinstance(kind, Integer) and kind.maximum is not None:
-        parts.append(f"From {kind.minimum} to {kind.maximum}.")
-    elif isinstance(kind, (Integer, Number)) and kind.minimum is not None:
-        parts.append(f"At least {kind.minimum:g}.")
+    if field.unit:
+        parts.append(f"In {field.unit}.")
+    if limits := number_range(kind):
+        parts.append(f"{limits[0].upper()}{limits[1:]}.")
     if field.conditional_default:
         parts.append(f"Default: {field.conditional_default}.")
     return " ".join(parts)
+
+
+def number_range(kind: Type) -> str:
+    """The range of a number in words, or nothing."""
+    if isinstance(kind, Integer) and kind.maximum is not None:
+        return f"from {kind.minimum} to {kind.maximum}"
+    if isinstance(kind, (Integer, Number)) and kind.minimum is not None:
+        return f"at least {kind.minimum:g}"
+    return ""
 
 
 def _type(kind: Type) -> Document:
