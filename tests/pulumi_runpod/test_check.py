@@ -21,7 +21,7 @@ def endpoint(**changes: Any) -> dict[str, Any]:
 
 
 MISTAKES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
-    ("NetworkVolume", {}, {"size": "is required: size in GB", "dataCenter": "is required: where the volume lives"}),
+    ("NetworkVolume", {}, {"size": "is required: size", "dataCenter": "is required: where the volume lives"}),
     ("NetworkVolume", {**VOLUME, "size": 5}, {"size": "must be between 10 and 4096, not 5"}),
     ("NetworkVolume", {**VOLUME, "size": 20.5}, {"size": "must be a whole number, not a number"}),
     ("NetworkVolume", {**VOLUME, "size": "20"}, {"size": "must be a whole number, not a string"}),

@@ -5,6 +5,7 @@ them, and otherwise as the program wrote them. Unknown values pass: they are che
 """
 
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,19 +35,27 @@ from pulumi_runpod.provider.values import (
     plain,
 )
 
+_LARGEST = 2**53
+"""Numbers are doubles on the wire, so a whole number above this may already be another one."""
 _NOT_AN_OUTPUT = "Calling __str__ on an Output[T] is not supported"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One mistake: where, and what to do about it."""
+    """One mistake: where, and what to do about it. The path stays on one line, whatever a key holds."""
 
     path: str
     reason: str
 
+    def __post_init__(self) -> None:
+        shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in self.path)
+        object.__setattr__(self, "path", shown)
 
-def check_fields(fields: Sequence[Field], given: Properties, failures: list[Failure], parent: str = "") -> Properties:
-    """Check `given` against `fields`; mistakes are added to `failures`."""
+
+def check_fields(
+    fields: Sequence[Field], given: Properties, failures: list[Failure], parent: str = "", *, hidden: bool = False
+) -> Properties:
+    """Check `given` against `fields`; mistakes are added to `failures`. `hidden`: it is secret, quote nothing."""
     fields = [field for field in fields if field.is_input]
     known = {field.wire: field for field in fields}
     for key in given:
@@ -64,71 +73,78 @@ def check_fields(fields: Sequence[Field], given: Properties, failures: list[Fail
             if field.required:
                 failures.append(Failure(path, f"is required: {_first_sentence(field.doc)}"))
             continue
-        value = check_value(field.type, value, path, failures)
+        value = check_value(field.type, value, path, failures, hidden=hidden or field.secret)
         checked[field.wire] = Secret(value) if field.secret else value
     return checked
 
 
-def check_value(kind: Type, value: Value, path: str, failures: list[Failure]) -> Value:
+def check_value(kind: Type, value: Value, path: str, failures: list[Failure], *, hidden: bool = False) -> Value:
     """Check one value and return it in the form the state keeps."""
     if value is UNKNOWN:
         return UNKNOWN
     if isinstance(value, Secret):
-        return Secret(check_value(kind, value.value, path, failures))
+        return Secret(check_value(kind, value.value, path, failures, hidden=True))
     match kind:
         case Text():
-            return _check_text(kind, value, path, failures)
+            return _check_text(kind, value, path, failures, hidden)
         case Integer():
             if isinstance(value, float) and value.is_integer():
                 value = int(value)
             if isinstance(value, bool) or not isinstance(value, int):
                 return _fail(failures, path, f"must be a whole number, not {_describe(value)}", value)
-            return _check_range(kind.minimum, kind.maximum, value, path, failures)
+            return _check_range(kind.minimum, kind.maximum, value, path, failures, hidden)
         case Number():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 return _fail(failures, path, f"must be a number, not {_describe(value)}", value)
-            return _check_range(kind.minimum, None, value, path, failures)
+            return _check_range(kind.minimum, None, value, path, failures, hidden)
         case Flag():
             if not isinstance(value, bool):
                 return _fail(failures, path, f"must be true or false, not {_describe(value)}", value)
             return value
         case ListOf():
-            return _check_list(kind, value, path, failures)
+            return _check_list(kind, value, path, failures, hidden)
         case MapOf():
             if not isinstance(value, dict):
                 return _fail(failures, path, f"must be a map, not {_describe(value)}", value)
-            return _check_map(kind, value, path, failures)
+            return _check_map(kind, value, path, failures, hidden)
         case Object():
             if not isinstance(value, dict):
                 return _fail(failures, path, f"must be an object, not {_describe(value)}", value)
-            return check_fields(kind.fields, value, failures, path)
+            return check_fields(kind.fields, value, failures, path, hidden=hidden)
         case Json():
-            return value
+            return _check_json(value, path, failures)
 
 
-def _check_text(kind: Text, value: Value, path: str, failures: list[Failure]) -> Value:
+def _check_text(kind: Text, value: Value, path: str, failures: list[Failure], hidden: bool) -> Value:
     if not isinstance(value, str):
         return _fail(failures, path, f"must be a string, not {_describe(value)}", value)
     if _NOT_AN_OUTPUT in value:
         reason = "holds an Output that was put into a string; use pulumi.Output.concat or pulumi.Output.format"
         return _fail(failures, path, reason, value)
+    if "\0" in value:
+        return _fail(failures, path, "holds a NUL character, which nothing behind RunPod can take; remove it", value)
+    shown = "" if hidden else f", not {value!r}"
     if kind.enum and value not in kind.enum:
         near = difflib.get_close_matches(value.upper(), kind.enum, 1)
         also = f"; did you mean {near[0]}?" if near else ""
-        return _fail(failures, path, f"must be one of {', '.join(kind.enum)}, not {value!r}{also}", value)
+        return _fail(failures, path, f"must be one of {', '.join(kind.enum)}{shown}{also}", value)
     if len(value) < kind.min_length:
         return _fail(failures, path, "must not be empty", value)
-    if kind.pattern and not re.fullmatch(kind.pattern, value):
-        return _fail(failures, path, f"must be {kind.hint or kind.pattern}, not {value!r}", value)
+    # ASCII: RunPod's digits are 0 to 9, Python's are those of every script.
+    if kind.pattern and not re.fullmatch(kind.pattern, value, re.ASCII):
+        return _fail(failures, path, f"must be {kind.hint or kind.pattern}{shown}", value)
     return value
 
 
-def _check_list(kind: ListOf, value: Value, path: str, failures: list[Failure]) -> Value:
+def _check_list(kind: ListOf, value: Value, path: str, failures: list[Failure], hidden: bool) -> Value:
     if not isinstance(value, list):
         return _fail(failures, path, f"must be a list, not {_describe(value)}", value)
     if len(value) < kind.min_items:
         return _fail(failures, path, f"needs at least {kind.min_items} entry", value)
-    checked = [check_value(kind.item, item, join_path(path, index), failures) for index, item in enumerate(value)]
+    checked = [
+        check_value(kind.item, item, join_path(path, index), failures, hidden=hidden)
+        for index, item in enumerate(value)
+    ]
     if kind.unique:
         seen: list[Any] = []
         for index, item in enumerate(checked):
@@ -139,24 +155,43 @@ def _check_list(kind: ListOf, value: Value, path: str, failures: list[Failure]) 
     return checked
 
 
-def _check_map(kind: MapOf, value: dict[str, Any], path: str, failures: list[Failure]) -> Properties:
+def _check_map(kind: MapOf, value: dict[str, Any], path: str, failures: list[Failure], hidden: bool) -> Properties:
     checked: Properties = {}
     for key, item in value.items():
         if item is None:
             continue
         if not key:
             failures.append(Failure(path, "has an entry without a name"))
-        item = check_value(kind.item, item, join_path(path, key), failures)
+        item = check_value(kind.item, item, join_path(path, key), failures, hidden=hidden)
         if kind.may_hold_secrets and looks_like_credential(key, item):
             item = Secret(item)
         checked[key] = item
     return checked
 
 
-def _check_range(low: float | None, high: float | None, value: Value, path: str, failures: list[Failure]) -> Value:
+def _check_json(value: Value, path: str, failures: list[Failure]) -> Value:
+    """Anything that JSON can hold: NaN and the infinities travel on the wire, but have no JSON form."""
+    if isinstance(value, Secret):
+        _check_json(value.value, path, failures)
+    elif isinstance(value, float) and not math.isfinite(value):
+        failures.append(Failure(path, "must be a finite number"))
+    elif isinstance(value, (list, dict)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_json(item, join_path(path, key), failures)
+    return value
+
+
+def _check_range(
+    low: float | None, high: float | None, value: Value, path: str, failures: list[Failure], hidden: bool
+) -> Value:
+    if not math.isfinite(value):
+        return _fail(failures, path, "must be a finite number", value)
+    shown = "" if hidden else f", not {value:g}"
     if (low is not None and value < low) or (high is not None and value > high):
         limits = f"between {low:g} and {high:g}" if low is not None and high is not None else f"{low:g} or more"
-        return _fail(failures, path, f"must be {limits}, not {value:g}", value)
+        return _fail(failures, path, f"must be {limits}{shown}", value)
+    if abs(value) > _LARGEST:
+        return _fail(failures, path, f"is larger than any number RunPod can keep exactly{shown}", value)
     return value
 
 

@@ -23,7 +23,11 @@ def decode_args(args: str) -> Command:
             document: Any = json.loads(text)
         except ValueError:
             document = None
-        if isinstance(document, dict) and set(document) <= {"entrypoint", "cmd"}:
+        if (
+            isinstance(document, dict)
+            and set(document) <= {"entrypoint", "cmd"}
+            and all(map(is_words, document.values()))
+        ):
             return _words(document.get("entrypoint")), _words(document.get("cmd"))
     try:
         return (), tuple(shlex.split(text))
@@ -44,7 +48,10 @@ def command_of(properties: Mapping[str, Any]) -> Command | None:
     if lists["entrypoint"] or lists["cmd"]:
         return _words(lists["entrypoint"]), _words(lists["cmd"])
     args = properties.get("args")
-    return None if has_unknown(args) else decode_args(plain(args) or "")
+    if has_unknown(args):
+        return None
+    args = plain(args)
+    return decode_args(args if isinstance(args, str) else "")
 
 
 def same_command(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -78,6 +85,10 @@ def command_inputs(actual: Mapping[str, Any], old_inputs: Mapping[str, Any]) -> 
     if cmd:
         spelled["cmd"] = list(cmd)
     return spelled
+
+
+def is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
 def _words(value: Any) -> tuple[str, ...]:

@@ -101,7 +101,9 @@ class Controller:
         news = await self.prepare(call, dict(news), failures)
         for field in self.declaration.inputs:
             if field.autoname and news.get(field.wire) is None:
-                news[field.wire] = olds.get(field.wire) or autoname(call.name, seed)
+                old = olds.get(field.wire)
+                kept = isinstance(plain(old), str) and plain(old) != ""
+                news[field.wire] = old if kept else autoname(call.name, seed)
         inputs = check_fields(self.declaration.fields, news, failures)
         inputs = await self.rules(call, inputs, failures)
         return mark_secrets(self.declaration.fields, inputs), failures

@@ -13,6 +13,7 @@ from pulumi_runpod.provider.command import (
 )
 from pulumi_runpod.provider.diffing import Changes
 from pulumi_runpod.provider.resources.base import Call, Controller, Json
+from pulumi_runpod.provider.resources.container_rules import check_container
 from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, has_unknown, plain
 
 
@@ -21,6 +22,7 @@ class ContainerController(Controller):
 
     async def rules(self, call: Call, inputs: Properties, failures: list[Failure]) -> Properties:
         del call
+        check_container(inputs, failures)
         args = plain(inputs.get("args"))
         lists_given = {key: plain(inputs[key]) for key in ("entrypoint", "cmd") if key in inputs}
         given_lists = [key for key, words in lists_given.items() if words is not UNKNOWN and words]

@@ -2,8 +2,8 @@
 
 from typing import Any, ClassVar
 
-from pulumi_runpod.declarations import ENDPOINT, Resource
-from pulumi_runpod.provider.checking import Failure
+from pulumi_runpod.declarations import ENDPOINT, TEMPLATE_CONTENT, Resource
+from pulumi_runpod.provider.checking import Failure, check_fields
 from pulumi_runpod.provider.diffing import Changes, changed_roots
 from pulumi_runpod.provider.errors import Cancelled, Code, InitFailed, ProviderError, one_line, said
 from pulumi_runpod.provider.readiness import NotReady, Readiness
@@ -12,7 +12,7 @@ from pulumi_runpod.provider.resources.base import Call, Collection, Difference, 
 from pulumi_runpod.provider.resources.container import ContainerController
 from pulumi_runpod.provider.resources.endpoint_rules import check_rules, fill_idle_timeout
 from pulumi_runpod.provider.template_content import content_of, merge, unknown_content, unresolved
-from pulumi_runpod.provider.values import UNKNOWN, Properties, plain
+from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, plain
 from runpod_rest import BadRequest, Client, NetworkError, NotFound, RunPodError
 
 _TIMEOUT_S = 20 * 60.0
@@ -30,11 +30,17 @@ class EndpointController(ContainerController):
     # Check and Diff.
 
     async def prepare(self, call: Call, news: Properties, failures: list[Failure]) -> Properties:
+        news = _trimmed(news)
         template, template_id = news.pop("template", None), news.get("templateId")
         if template is not None and template_id is not None:
             failures.append(Failure("templateId", "excludes template; give one of them"))
         if template is not None:
             content = content_of(template)
+            mistakes: list[Failure] = []
+            check_fields(TEMPLATE_CONTENT.fields, content, mistakes, "template")
+            if mistakes:
+                failures += mistakes
+                return merge(news, unknown_content())
             news["templateId"] = content.get("id")
             if content.get("serverless") is False:
                 reason = "is a template for pods; give the Template serverless=True"
@@ -48,6 +54,8 @@ class EndpointController(ContainerController):
             return news
         if template_id is UNKNOWN:
             return merge(news, unknown_content())
+        if not isinstance(template_id, str) or not template_id:
+            return merge(news, unknown_content())  # a mistake that the declaration reports
         try:
             content = await self._fetch_template(template_id)
         except NotFound:
@@ -212,6 +220,17 @@ class EndpointController(ContainerController):
         except (RunPodError, ProviderError) as error:
             why = said(error) if isinstance(error, RunPodError) else str(error)
             raise InitFailed(endpoint_id, outputs, inputs, [f"cannot tell whether it serves: {why}"]) from error
+
+
+def _trimmed(inputs: Properties) -> Properties:
+    """`gpu.excludedTypes` without white space around the names: RunPod stores them so, and that is no drift."""
+    gpu = inputs.get("gpu")
+    members = gpu.value if isinstance(gpu, Secret) else gpu
+    if not isinstance(members, dict) or not isinstance(members.get("excludedTypes"), list):
+        return inputs
+    excluded = members["excludedTypes"]
+    trimmed = {**members, "excludedTypes": [item.strip() if isinstance(item, str) else item for item in excluded]}
+    return {**inputs, "gpu": Secret(trimmed) if isinstance(gpu, Secret) else trimmed}
 
 
 def _changed_members(key: str, changes: Changes, news: Json) -> Json:

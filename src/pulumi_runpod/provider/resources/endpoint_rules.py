@@ -1,10 +1,10 @@
 """The rules between an endpoint's fields. Each names the property and the way out; unknown values are let pass."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from pulumi_runpod.provider.checking import Failure
 from pulumi_runpod.provider.template_content import unresolved
-from pulumi_runpod.provider.values import Properties, Secret, has_unknown, plain
+from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, has_unknown, join_path, plain
 
 _DEFAULT_IDLE_TIMEOUT = 10
 
@@ -44,7 +44,7 @@ def check_rules(inputs: Properties, failures: list[Failure]) -> None:
     workers = values.get("workers")
     if isinstance(workers, dict):
         low, high = workers.get("min"), workers.get("max")
-        if isinstance(low, int) and isinstance(high, int) and low > high:
+        if _is_count(low) and _is_count(high) and low > high:
             fail("workers.min", f"is {low}, above workers.max ({high}); lower it or raise workers.max")
     _check_probe(values, fail)
 
@@ -58,7 +58,7 @@ def _check_gpu(gpu: dict[str, Any], fail: Any) -> None:
 def _check_cpu(cpu: list[Any], fail: Any) -> None:
     for index, entry in enumerate(cpu):
         count = entry.get("vcpuCount") if isinstance(entry, dict) else None
-        if isinstance(count, int) and not isinstance(count, bool) and count >= 2 and count & (count - 1):
+        if _is_count(count) and count >= 2 and count & (count - 1):
             lower = 1 << (count.bit_length() - 1)
             fail(f"cpu[{index}].vcpuCount", f"must be a power of two, not {count}; use {lower} or {lower * 2}")
 
@@ -86,9 +86,19 @@ def _check_scaling(values: dict[str, Any], fail: Any) -> None:
 
 def _check_probe(values: dict[str, Any], fail: Any) -> None:
     probe, kind = values.get("readyProbe"), values.get("type")
-    if probe is None or has_unknown(probe):
+    if probe is None or probe is UNKNOWN:
         return
     if not isinstance(probe, dict):
         fail("readyProbe", "must be an object: the input of a job, or for a LOAD_BALANCER {path: ...}")
-    elif kind == "LOAD_BALANCER" and not str(probe.get("path", "/")).startswith("/"):
-        fail("readyProbe.path", "must begin with /")
+        return
+    if kind != "LOAD_BALANCER":
+        return
+    for key in sorted(probe.keys() - {"path"}):
+        fail(join_path("readyProbe", key), "does not go with a LOAD_BALANCER, which is asked with a GET of path")
+    path = probe.get("path", "/")
+    if path is not UNKNOWN and not (isinstance(path, str) and path.startswith("/")):
+        fail("readyProbe.path", "must be a path that begins with /")
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
