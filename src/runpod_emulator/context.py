@@ -48,3 +48,6 @@ class Context:
 
 CONTEXT: web.AppKey[Context] = web.AppKey("runpod_emulator.context", Context)
 """`request.app[CONTEXT]` inside a handler."""
+
+PEEKED: web.RequestKey[bytes] = web.RequestKey("runpod_emulator.peeked", bytes)
+"""The whole body, where a fault had to read it first; `read_limited` of each plane looks here before it reads."""

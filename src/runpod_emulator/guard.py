@@ -3,7 +3,8 @@
 The order is RunPod's where it is known: the edge (User-Agent) first, then size (413 is "checked before auth",
 runpod-api-live.md §2.5), then the key, then the rate limit. Before all of it stands a rule of our own: a request whose
 Host header does not name this machine is refused, so that no web page can reach the emulator through DNS rebinding;
-there is no CORS header anywhere.
+there is no CORS header anywhere. Behind that rule stand the levers (`runpod_emulator.levers`), which play a bad network
+in front of the service.
 
 The job and the worker plane have keys and errors of their own; here only what all planes share is done for them.
 """
@@ -11,20 +12,20 @@ The job and the worker plane have keys and errors of their own; here only what a
 import hmac
 import ipaddress
 import logging
-import math
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
 
-from runpod_emulator.config import MAX_BODY_BYTES, Config, RateWindow
+from runpod_emulator.config import MAX_BODY_BYTES, Config
 from runpod_emulator.context import CONTEXT, Context
 from runpod_emulator.control.http import TOO_LARGE
 from runpod_emulator.control.problem import Problem
 from runpod_emulator.control.records import RESERVED_SEGMENTS
+from runpod_emulator.limits import LIMITER, RateLimiter
 
 log = logging.getLogger("runpod_emulator")
 
@@ -34,10 +35,10 @@ EDGE_REFUSAL = "error code: 1010"
 PUBLIC_PATHS = frozenset({"/_emulator/status", "/v2/openapi.json"})
 
 
-def install(app: web.Application, config: Config) -> None:
-    limiter = RateLimiter(config.rate_windows)
-    app[_LIMITER] = limiter
-    app.middlewares.extend((_record, _shape_errors, _guard))
+def install(app: web.Application, config: Config, *, between: Sequence[Middleware] = ()) -> None:
+    """`between`: what stands behind the rule about Host headers and before everything RunPod does (the levers)."""
+    app[LIMITER] = RateLimiter(config.rate_windows, enforced=config.enforce_rate_limits)
+    app.middlewares.extend((_record, _shape_errors, _this_machine_only, *between, _guard))
     app.on_response_prepare.append(_add_rate_headers)
 
 
@@ -82,10 +83,15 @@ async def _shape_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 @web.middleware
-async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    ctx = request.app[CONTEXT]
+async def _this_machine_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not names_this_machine(request.headers.get(hdrs.HOST, "")):
         raise Problem(403, "the Host header does not name this machine")
+    return await handler(request)
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    ctx = request.app[CONTEXT]
     emulator_only = request.path.startswith("/_emulator/")
     if request.path in PUBLIC_PATHS:
         return await handler(request)
@@ -132,57 +138,13 @@ def _demand_key(request: web.Request, ctx: Context) -> None:
 
 # Rate limits (§1.1): headers on every authenticated answer; refusing is a mode.
 
-
-@dataclass
-class RateLimiter:
-    """Fixed windows for the one caller there is."""
-
-    windows: tuple[RateWindow, ...]
-    _used: dict[str, tuple[float, int]] = field(default_factory=dict)
-
-    def count(self, now: float) -> None:
-        for window in self.windows:
-            start, used = self._current(window, now)
-            self._used[window.name] = (start, used + 1)
-
-    def exceeded(self, now: float) -> tuple[RateWindow, int] | None:
-        """The used-up window that takes longest to reset, and how many seconds that is."""
-        full = [
-            (self._reset(window, now), window)
-            for window in self.windows
-            if self._current(window, now)[1] >= window.quota
-        ]
-        if not full:
-            return None
-        wait, window = max(full, key=lambda item: item[0])
-        return window, wait
-
-    def policy(self) -> str:
-        return ", ".join(f'"{window.name}";q={window.quota};w={window.seconds}' for window in self.windows)
-
-    def state(self, now: float) -> str:
-        return ", ".join(
-            f'"{window.name}";r={max(0, window.quota - self._current(window, now)[1])};t={self._reset(window, now)}'
-            for window in self.windows
-        )
-
-    def _current(self, window: RateWindow, now: float) -> tuple[float, int]:
-        start, used = self._used.get(window.name, (now, 0))
-        return (now, 0) if now - start >= window.seconds else (start, used)
-
-    def _reset(self, window: RateWindow, now: float) -> int:
-        start, _ = self._current(window, now)
-        return max(1, math.ceil(start + window.seconds - now))
-
-
-_LIMITER: web.AppKey[RateLimiter] = web.AppKey("runpod_emulator.rate_limiter", RateLimiter)
 _COUNTED: web.RequestKey[bool] = web.RequestKey("runpod_emulator.counted", bool)
 
 
 def _count(request: web.Request, ctx: Context) -> None:
-    limiter, now = request.app[_LIMITER], ctx.clock()
+    limiter, now = request.app[LIMITER], ctx.clock()
     request[_COUNTED] = True
-    refused = limiter.exceeded(now) if ctx.config.enforce_rate_limits else None
+    refused = limiter.exceeded(now) if limiter.enforced else None
     if refused is not None:
         window, wait = refused
         detail = f"rate limit exceeded for the {window.name} window"
@@ -193,6 +155,6 @@ def _count(request: web.Request, ctx: Context) -> None:
 async def _add_rate_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Not on a 401: the service knows no caller then (§1.1)."""
     if request.get(_COUNTED):
-        limiter = request.app[_LIMITER]
+        limiter = request.app[LIMITER]
         response.headers["RateLimit-Policy"] = limiter.policy()
         response.headers["RateLimit"] = limiter.state(request.app[CONTEXT].clock())

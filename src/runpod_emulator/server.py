@@ -51,7 +51,7 @@ def build_app(ctx: Context, *, planes: Sequence[Plane] | None = None) -> web.App
     are reserved, and what comes first wins."""
     app = web.Application(client_max_size=LARGEST_BODY)
     app[CONTEXT] = ctx
-    guard.install(app, ctx.config)
+    guard.install(app, ctx.config, between=levers.MIDDLEWARES)
     levers.add_routes(app, ctx)
     for add_routes in planes if planes is not None else real_planes():
         add_routes(app, ctx)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from runpod_emulator.config import MAX_BODY_BYTES
+from runpod_emulator.context import PEEKED
 from runpod_emulator.control.checks import Check, quoted
 from runpod_emulator.control.problem import Problem, bad_request, invalid
 
@@ -62,7 +63,9 @@ async def checked_body(request: web.Request, check: Check) -> dict[str, Any]:
 
 async def read_limited(request: web.Request) -> bytes:
     """At most 102400 bytes (runpod-api-live.md §2.5: stated for pods, assumed for all writes)."""
-    raw = bytearray()
+    raw = bytearray(request.get(PEEKED, b""))
+    if len(raw) > MAX_BODY_BYTES:
+        raise Problem(413, TOO_LARGE)
     async for chunk in request.content.iter_any():
         raw += chunk
         if len(raw) > MAX_BODY_BYTES:

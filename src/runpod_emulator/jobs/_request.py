@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from runpod_emulator.config import Timing
+from runpod_emulator.context import PEEKED
 from runpod_emulator.jobs._model import JobKind, Submission
 from runpod_emulator.model import Json
 
@@ -39,7 +40,9 @@ async def read_limited(request: web.Request, limit: int) -> bytes:
     too_large = JobRequestError(413, f"request body is larger than {limit // MEGABYTE} MB")
     if (request.content_length or 0) > limit:
         raise too_large
-    body = bytearray()
+    body = bytearray(request.get(PEEKED, b""))
+    if len(body) > limit:
+        raise too_large
     async for piece in request.content.iter_chunked(64 * 1024):
         body += piece
         if len(body) > limit:

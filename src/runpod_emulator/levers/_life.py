@@ -1,7 +1,4 @@
-"""Our own routes, apart from the cloud's: `/_emulator/status` and `/_emulator/reset`. Fault levers will live here too.
-
-`status` needs no key, so that a script can ask who listens on a port; everything else does.
-"""
+"""What the emulator says of itself, and the lever that empties it: `/_emulator/status` and `/_emulator/reset`."""
 
 import os
 from http import HTTPStatus
