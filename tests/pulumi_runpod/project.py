@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ class Outcome:
 class Project:
     """One stack `dev` on a file backend of its own."""
 
-    def __init__(self, folder: Path, api_url: str, key: str, *, embedded: bool) -> None:
+    def __init__(
+        self, folder: Path, api_url: str, key: str, *, embedded: bool, config: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self._command = [sys.executable, "-m", "pulumi_embedded"] if embedded else [CLI or "pulumi"]
         self._flags = [] if embedded else ["--non-interactive"]
@@ -101,7 +104,8 @@ class Project:
             f"runtime: {{name: python, options: {{toolchain: pip, virtualenv: {PLUGIN_ENVIRONMENT}}}}}\n"
             f"plugins: {{providers: [{{name: runpod, path: {plugin}}}]}}\n"
         )
-        self._config = f"config:\n  runpod:apiUrl: {api_url}\n  runpod:jobsUrl: {api_url}/v2\n"
+        values = {"runpod:apiUrl": api_url, "runpod:jobsUrl": f"{api_url}/v2", **(config or {})}
+        self._config = "config:\n" + "".join(f"  {key}: {value}\n" for key, value in values.items())
 
     def set(self, **wish: Any) -> None:
         self.wish.update(wish)

@@ -63,7 +63,7 @@ const template = new runpod.Template("worker", {
 });
 // As in Python it is the content that travels, so that a change of the template shows as one of the endpoint.
 const { id, image, env, secretEnvKeys } = template;
-const endpoint = new runpod.Endpoint("llm", {
+const endpoint = new runpod.Endpoint("chat", {
     type: "QUEUE",
     template: { id, image, env, secretEnvKeys },
     gpu: { pools: ["ADA_24"] },
@@ -74,7 +74,7 @@ export const endpointId = endpoint.id;
     example="""\
 template = runpod.Template("worker", image="ghcr.io/acme/worker@sha256:...", env={"MAX_MODEL_LEN": "8192"})
 endpoint = runpod.Endpoint(
-    "llm",
+    "chat",
     type="QUEUE",
     template=template,
     gpu={"pools": ["ADA_24"]},
