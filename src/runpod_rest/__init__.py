@@ -7,6 +7,8 @@ What is true here:
   says so (`error.ambiguous`), and the caller has to look before it repeats.
 - The API key is sent to RunPod's hosts and to this machine, and nowhere else unless `RUNPOD_ALLOWED_HOSTS` names the
   place. It stands in no message, no `repr` and no log line.
+- What is left of RunPod's rate limit is shared by all calls of a client: they wait for the next window together.
+- Many reads at once are answered from one list, never from one older than the client's last write.
 - Bodies stay plain dictionaries in RunPod's own (camelCase) spelling: what a field means is the provider's business.
 
 Imports aiohttp and the leaf `redaction`; nothing else of the project.
@@ -36,12 +38,13 @@ from runpod_rest._errors import (
 from runpod_rest._hosts import ALLOWED_HOSTS_VARIABLE, allowed_hosts_from, check_destination, is_loopback
 from runpod_rest._jobs import Jobs
 from runpod_rest._resources import Collection, Registries, UpdatableCollection
-from runpod_rest._retry import RetryPolicy, Wait
+from runpod_rest._retry import RATE_LIMIT, RetryPolicy, Wait
 
 __all__ = [
     "ALLOWED_HOSTS_VARIABLE",
     "DEFAULT_API_URL",
     "DEFAULT_JOBS_URL",
+    "RATE_LIMIT",
     "ApiError",
     "BadRequest",
     "Client",

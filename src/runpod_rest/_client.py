@@ -7,6 +7,7 @@ import logging
 import os
 import random as randomlib
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -21,10 +22,10 @@ from runpod_rest._hosts import allowed_hosts_from, check_destination, is_loopbac
 from runpod_rest._jobs import Jobs
 from runpod_rest._resources import Registries, UpdatableCollection, listing
 from runpod_rest._retry import (
+    RATE_LIMIT,
     SAFE_METHODS,
     RetryPolicy,
     Wait,
-    exhausted_for_s,
     may_repeat_after_break,
     may_repeat_status,
     retry_after_s,
@@ -95,6 +96,8 @@ class Client:
             )
         self.policy = policy or RetryPolicy()
         self._budget = Budget(clock, max_parallel)
+        # The job API counts apart from REST v2, and by endpoint (runpod-api.md §2.8).
+        self._job_budgets: defaultdict[str, Budget] = defaultdict(lambda: Budget(clock, max_parallel))
         self._clock, self._sleep, self._random, self._on_wait = clock, sleep, random, on_wait
         headers = {"User-Agent": user_agent or default_user_agent(), "Accept": "application/json"}
         if api_key:
@@ -106,7 +109,8 @@ class Client:
         self.network_volumes = UpdatableCollection(self, "/v2/network-volumes", "networkVolumes")
         self.templates = UpdatableCollection(self, "/v2/templates", "templates")
         self.endpoints = UpdatableCollection(self, "/v2/serverless", "endpoints")
-        self.registries = Registries(self)
+        # Templates and endpoints show which credential they use, and lose it when it is deleted (runpod-api.md §1.5).
+        self.registries = Registries(self, touches=(self.templates, self.endpoints))
         self.jobs = Jobs(self)
 
     def __repr__(self) -> str:
@@ -121,9 +125,28 @@ class Client:
     ) -> None:
         await self._transport.__aexit__(kind, error, trace)
 
-    async def endpoint_workers(self, endpoint_id: str) -> Json:
-        """The endpoint's workers: `workers`, `summary`, `endpointVersion`."""
-        return await self.document("GET", f"/v2/serverless/{segment(endpoint_id)}/workers")
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock that everything here goes by."""
+        return self._clock
+
+    async def endpoint_workers(self, endpoint_id: str, *, optional: bool = False) -> Json:
+        """The endpoint's workers: `workers`, `summary`, `endpointVersion`. For `optional` see `request`."""
+        return await self.document("GET", f"/v2/serverless/{segment(endpoint_id)}/workers", optional=optional)
+
+    async def worker_log_tail(self, endpoint_id: str, worker_id: str, count: int) -> list[str]:
+        """Up to `count` last lines of a worker's log, oldest first; fewer, or none, where it does not come in time.
+
+        RunPod's log route is an event stream that never ends, so the read is bounded by silence and by seconds. A
+        refusal or a broken connection gives what was read before it: a log only explains another failure.
+        """
+        path = f"/v2/serverless/{segment(endpoint_id)}/workers/{segment(worker_id)}/logs?tail={count * 4}"
+        if self._budget.wait_s():
+            return []
+        left_at = self._budget.take()
+        lines, headers = await self._transport.event_lines(URL(f"{self.api_url}{path}", encoded=True))
+        self._budget.done(left_at, headers)
+        return [redact(line) for line in lines[-count:]]
 
     async def endpoint_releases(self, endpoint_id: str) -> Json:
         """The newest releases and the `rollout`: one page, newest first; the rollout is the same on every page."""
@@ -146,9 +169,12 @@ class Client:
         params: Mapping[str, object] | None = None,
         base_url: str | None = None,
         repeatable: bool = False,
+        optional: bool = False,
     ) -> Json:
         """`request`, where the answer has to be a JSON object."""
-        answer = await self.request(method, path, json=json, params=params, base_url=base_url, repeatable=repeatable)
+        answer = await self.request(
+            method, path, json=json, params=params, base_url=base_url, repeatable=repeatable, optional=optional
+        )
         if answer is None:
             raise UnreadableAnswer(
                 f"{method} {path}: the answer is empty where RunPod promises a JSON object",
@@ -166,6 +192,7 @@ class Client:
         params: Mapping[str, object] | None = None,
         base_url: str | None = None,
         repeatable: bool = False,
+        optional: bool = False,
         try_timeout_s: float | None = None,
         total_timeout_s: float | None = None,
     ) -> Json | None:
@@ -174,34 +201,51 @@ class Client:
         `path` begins with `/v2/` and is already quoted. Lists in `params` become one comma-joined value, as RunPod
         wants them; empty ones are left out. `repeatable` declares that sending this POST or PATCH twice does no harm.
         A DELETE that finds nothing after a try that may have worked counts as done.
+
+        `optional` declares that nothing depends on the call: it never waits for the rate limit, and leaves a part of
+        it to the others; RateLimited then says that nothing was sent. Time spent in the queue for the rate limit does
+        not count against `total_timeout_s`.
         """
         method = method.upper()
         call = redact(f"{method} {path}")
         url = URL(f"{base_url or self.api_url}{path}{query(params)}", encoded=True)
         body = None if json is None else jsonlib.dumps(json, separators=(",", ":")).encode()
         policy = self.policy
+        budget = self._budget if base_url is None else self._job_budgets[path.split("/")[1]]
         deadline = self._clock() + (total_timeout_s or policy.total_timeout_s)
         write = method not in SAFE_METHODS and not repeatable
         in_doubt = False
         tries = 0
+        waits_since = self._clock()
         while True:
-            await self._wait_for_budget(call, tries, deadline)
-            tries += 1
-            async with self._budget.slots:
-                left = deadline - self._clock()
-                timeout_s = max(0.001, min(try_timeout_s or policy.try_timeout_s, left))
-                outcome = await self._transport.attempt(call, method, url, body, timeout_s)
+            await self._admission(budget, call, tries, optional=optional)
+            async with budget.slots:
+                if budget.wait_s(optional=optional) > 0:
+                    continue  # while we stood in line the last of the window went to others
+                deadline += self._clock() - waits_since
+                tries += 1
+                left_at = budget.take()
+                headers: Mapping[str, str] | None = None
+                try:
+                    timeout_s = max(0.001, min(try_timeout_s or policy.try_timeout_s, deadline - self._clock()))
+                    outcome = await self._transport.attempt(call, method, url, body, timeout_s)
+                    headers = outcome.headers if isinstance(outcome, Answer) else None
+                finally:
+                    budget.done(left_at, headers)
+            waits_since = self._clock()
             if isinstance(outcome, Answer):
                 if outcome.status < 300:
-                    self._budget.shut_for(exhausted_for_s(outcome.headers))
                     return _json_object(call, outcome, write=write)
-                error = self._refusal(call, outcome, write=write, tries=tries, jobs=base_url is not None)
+                error = self._refusal(budget, call, outcome, write=write, tries=tries, jobs=base_url is not None)
                 if method == "DELETE" and error.status == 404 and (in_doubt or outcome.sends > 1):
                     return None
                 in_doubt = in_doubt or error.status >= 500
                 again = may_repeat_status(method, error.status, repeatable=repeatable)
                 failure: ApiError | NetworkError = error
-                pause = self._budget.wait_s() if error.status == 429 else (error.retry_after or 0.0)
+                pause = error.retry_after or 0.0
+                waits_at_gate = error.status == 429 and pause <= policy.longest_wait_s
+                if waits_at_gate and not optional and tries < policy.tries:
+                    continue  # the gate is shut now, for everybody; we wait there
                 reason = f"{error.status} {error.title}"
             else:
                 in_doubt = in_doubt or outcome.sent
@@ -209,28 +253,25 @@ class Client:
                     method, sent=outcome.sent, repeatable=repeatable
                 )
                 failure, pause, reason = outcome.error(call, tries, write=write), 0.0, outcome.why
-            if not again or tries >= policy.tries:
+            if not again or optional or tries >= policy.tries:
                 raise failure
             pause = max(pause, policy.backoff(tries, self._random()))
             if pause > policy.longest_wait_s or self._clock() + pause >= deadline:
                 raise failure
             await self._pause(Wait(call, pause, redact(reason), tries))
+            waits_since = self._clock()
 
-    async def _wait_for_budget(self, call: str, tries: int, deadline: float) -> None:
-        """Wait with all the others for a window that is known to be used up; give up where that takes too long."""
-        # Another call may shut the gate again while we sleep.
-        while (pause := self._budget.wait_s()) > 0:
-            if pause > self.policy.longest_wait_s or self._clock() + pause >= deadline:
-                raise RateLimited(
-                    call,
-                    429,
-                    "Too Many Requests",
-                    "the rate limit is used up, nothing was sent",
-                    (),
-                    pause,
-                    max(tries, 1),
-                )
-            await self._pause(Wait(call, pause, "rate limit", tries))
+    async def _admission(self, budget: Budget, call: str, tries: int, *, optional: bool) -> None:
+        """Wait with all the others for a window that is used up.
+
+        A window whose end is further away than we are ready to wait is an error. There may be more of us than one
+        window has room for; then the next one is waited for too.
+        """
+        while (pause := budget.wait_s(optional=optional)) > 0:
+            if optional or pause > self.policy.longest_wait_s:
+                said = "the rate limit is used up, nothing was sent"
+                raise RateLimited(call, 429, "Too Many Requests", said, (), pause, max(tries, 1))
+            await self._pause(Wait(call, pause, RATE_LIMIT, tries))
 
     async def _pause(self, wait: Wait) -> None:
         _log.debug("%s: waiting %.1f s (%s)", wait.call, wait.seconds, wait.reason)
@@ -238,14 +279,13 @@ class Client:
             self._on_wait(wait)
         await self._sleep(wait.seconds)
 
-    def _refusal(self, call: str, answer: Answer, *, write: bool, tries: int, jobs: bool) -> ApiError:
+    def _refusal(self, budget: Budget, call: str, answer: Answer, *, write: bool, tries: int, jobs: bool) -> ApiError:
         """The error of a refusal; a 429 also shuts the gate for everybody."""
         wait = retry_after_s(answer.headers)
-        exhausted = exhausted_for_s(answer.headers)
         if answer.status == 429:
             # Without a figure the usual back-off has to do.
-            wait = max(wait or 0.0, exhausted) or self.policy.backoff(tries, self._random())
-        self._budget.shut_for(max(wait or 0.0, exhausted) if answer.status == 429 else exhausted)
+            wait = max(wait or 0.0, budget.wait_s()) or self.policy.backoff(tries, self._random())
+            budget.shut_for(wait)
         error = error_for(
             call,
             answer.status,

@@ -1,11 +1,13 @@
 """The collections of the control plane: lists that are walked to their end, and one verb per route."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redaction import register_secret
 from runpod_rest._address import segment
 from runpod_rest._errors import UnreadableAnswer
+from runpod_rest._shared_reads import SharedReads
 
 if TYPE_CHECKING:
     from runpod_rest._client import Client
@@ -15,12 +17,17 @@ Items = list[Json]
 
 
 class Collection:
-    """One kind of resource: list, get, create, delete."""
+    """One kind of resource: list, get, create, delete.
+
+    `list` and `get` always ask RunPod. `read` and `look_up` share one list where many items are asked for at once; see
+    `runpod_rest._shared_reads` for how old their answers may be.
+    """
 
     def __init__(self, client: "Client", path: str, key: str) -> None:
         self._client = client
         self._path = path
         self._key = key
+        self._shared = SharedReads(client.clock, self.list, self.get)
 
     async def list(self) -> Items:
         """Every item, page after page."""
@@ -34,16 +41,26 @@ class Collection:
         """One item, or NotFound."""
         return await self._client.document("GET", self._item(resource_id))
 
+    async def read(self, resource_id: str) -> Json:
+        """One item as it is now, or NotFound; from a list shared with others that are read at about the same time."""
+        return await self._shared.read(resource_id)
+
+    async def look_up(self, resource_id: str) -> Json:
+        """As `read`, for what many others refer to: the same answer may serve again for half a minute."""
+        return await self._shared.look_up(resource_id)
+
     async def create(self, body: Json) -> Json:
         """Create. Never repeated after a lost answer: on an `ambiguous` error look with `find_by_name` first."""
-        created = await self._client.document("POST", self._path, json=body)
+        with self._shared.writing():
+            created = await self._client.document("POST", self._path, json=body)
         if not isinstance(created.get("id"), str) or not created["id"]:
             raise UnreadableAnswer(f"POST {self._path}: the answer has no id", status=201, ambiguous=True)
         return created
 
     async def delete(self, resource_id: str) -> None:
         """Delete. NotFound if it was gone already before our first try."""
-        await self._client.request("DELETE", self._item(resource_id))
+        with self._shared.writing():
+            await self._client.request("DELETE", self._item(resource_id))
 
     def _item(self, resource_id: str) -> str:
         return f"{self._path}/{segment(resource_id)}"
@@ -54,14 +71,23 @@ class UpdatableCollection(Collection):
 
     async def update(self, resource_id: str, body: Json) -> Json:
         """Change the given fields only; maps and lists replace the old ones whole. Returns the whole item."""
-        return await self._client.document("PATCH", self._item(resource_id), json=body)
+        with self._shared.writing():
+            return await self._client.document("PATCH", self._item(resource_id), json=body)
 
 
 class Registries(Collection):
     """Registry credentials. The API cannot change one, and never shows user name or password again."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: "Client", touches: Sequence[Collection] = ()) -> None:
         super().__init__(client, "/v2/registries", "registries")
+        self._touches = touches
+
+    async def delete(self, resource_id: str) -> None:
+        """Delete. What refers to it changes too: RunPod empties their `registry`."""
+        with contextlib.ExitStack() as stack:
+            for other in self._touches:
+                stack.enter_context(other._shared.writing())
+            await super().delete(resource_id)
 
     async def create(self, body: Json) -> Json:
         """Create; the password is hidden from then on in everything that goes through `redact`."""

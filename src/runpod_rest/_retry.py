@@ -18,6 +18,8 @@ from dataclasses import dataclass
 SAFE_METHODS = frozenset({"GET", "HEAD", "DELETE"})
 # 501 and 505 say "never", not "not now".
 _FINAL_5XX = frozenset({501, 505})
+RATE_LIMIT = "rate limit"
+"""The reason of a wait for RunPod's rate limit, as against one after a failure."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class RetryPolicy:
     tries: int = 4
     first_delay_s: float = 0.5
     longest_delay_s: float = 30.0
-    longest_wait_s: float = 60.0
-    """A rate-limit wait above this is not waited for: the error gives the figure instead."""
+    longest_wait_s: float = 75.0
+    """A rate-limit wait above this is not waited for: the error gives the figure instead. A minute's window is."""
     try_timeout_s: float = 30.0
     total_timeout_s: float = 180.0
+    """For all tries and the pauses between them; waiting for the rate limit is not counted."""
 
     def backoff(self, failures: int, random: float) -> float:
         """Seconds before the next try: exponential, the upper half of it by chance (`random` in [0, 1))."""
@@ -40,11 +43,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Wait:
-    """One pause before a repeated call, for whoever shows progress."""
+    """One pause before a call, for whoever shows progress. `tries` is how often it was sent already."""
 
     call: str
     seconds: float
     reason: str
+    """`RATE_LIMIT`, or what went wrong with the last try."""
     tries: int
 
 
@@ -72,16 +76,3 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
     except ValueError:
         return None
     return max(0.0, when.timestamp() - (time.time() if now is None else now))
-
-
-def exhausted_for_s(headers: Mapping[str, str]) -> float:
-    """Seconds until every window that the RateLimit header shows as used up (`r=0`) is open again; 0 if none is.
-
-    Form (runpod-api.md §1.1): `"minute";r=0;t=12, "hour";r=2800;t=1812`. Entries that cannot be read count as open.
-    """
-    longest = 0.0
-    for window in headers.get("RateLimit", "").split(","):
-        found = {key: int(value) for key, value in re.findall(r";\s*([rt])=(\d{1,9})(?!\d)", window)}
-        if found.get("r") == 0 and "t" in found:
-            longest = max(longest, float(found["t"]))
-    return longest

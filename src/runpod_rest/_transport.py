@@ -5,6 +5,7 @@ on it leaves nobody able to tell whether the write arrived, and a fresh connecti
 """
 
 import asyncio
+import json
 import os
 import ssl
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ from runpod_rest._retry import SAFE_METHODS
 _CHUNK = 64 * 1024
 _MAX_ERROR_BODY = 64 * 1024
 _CONNECT_TIMEOUT_S = 10.0
+_STREAM_TIMEOUT_S = 5.0
+_STREAM_SILENCE_S = 1.0
+_MAX_STREAM_LINES = 5000
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,35 @@ class Transport:
                 ambiguous=method not in SAFE_METHODS,
             )
         return answer
+
+    async def event_lines(self, url: URL) -> tuple[list[str], Mapping[str, str] | None]:
+        """The `line` of each event of an event stream until it falls silent, and the headers if it was answered."""
+        session = self.session_for("GET")
+        lines: list[str] = []
+        headers: Mapping[str, str] | None = None
+        try:
+            async with asyncio.timeout(_STREAM_TIMEOUT_S), session.get(url, allow_redirects=False) as answer:
+                headers = answer.headers.copy()
+                # Silence after the backlog means that what follows is live.
+                while answer.status == 200 and len(lines) < _MAX_STREAM_LINES:
+                    raw = await asyncio.wait_for(answer.content.readline(), _STREAM_SILENCE_S)
+                    if not raw:
+                        break
+                    if line := _event_line(raw):
+                        lines.append(line)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return lines, headers
+        return lines, headers
+
+
+def _event_line(raw: bytes) -> str:
+    if not raw.startswith(b"data:"):
+        return ""
+    try:
+        event = json.loads(raw[len(b"data:") :])
+    except (ValueError, RecursionError):
+        return ""
+    return str(event.get("line", "")).strip() if isinstance(event, dict) else ""
 
 
 async def _count_send(
