@@ -1,6 +1,7 @@
 """The plugin as a process: it prints its port, serves, ignores what it does not know, and goes when told."""
 
 import asyncio
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,6 +34,16 @@ async def test_the_folder_runs_as_a_plugin(tmp_path: Path) -> None:
         assert await asyncio.wait_for(process.wait(), 10) == 0
     assert process.stdout is not None
     assert await process.stdout.read() == b""
+
+
+def test_the_plugin_leaves_the_sdk_alone(tmp_path: Path) -> None:
+    """A plugin starts with every run of an engine, and loading the SDK would double the time that takes."""
+    command = [sys.executable, "-X", "importtime", str(FOLDER), "--version"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
+    assert "pulumi_runpod.provider.servicer" in loaded
+    assert not {"pulumi.resource", "pulumi.automation", "pulumi_runpod._endpoint"} & loaded
+    assert answer.stdout.strip()
 
 
 def test_the_version_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
