@@ -136,6 +136,13 @@ class Field:
         return camel(self.name)
 
     @property
+    def stays(self) -> bool:
+        """Whether what is there stays as it is once the program no longer says the field."""
+        fixed = self.required or self.autoname or self.default is not None or self.conditional_default != ""
+        comes_or_goes = self.replace is Replace.WHEN_IT_COMES_OR_GOES
+        return self.is_input and not fixed and not comes_or_goes and self.clear is NOT_CLEARABLE
+
+    @property
     def is_input(self) -> bool:
         return not self.computed
 

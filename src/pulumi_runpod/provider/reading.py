@@ -56,6 +56,8 @@ def inputs_from_outputs(
             value = field.default if old is None else old
         elif field.write_only or (old is not None and same(field, old, actual)):
             value = old
+        elif field.stays and old is None and not importing:
+            value = None  # chosen by RunPod, or left from a time when the program said it
         elif isinstance(field.type, Object) and isinstance(plain(actual), dict):
             nested = plain(old)
             value = inputs_from_outputs(
@@ -67,9 +69,7 @@ def inputs_from_outputs(
         elif isinstance(field.type, ListOf) and isinstance(field.type.item, Object) and isinstance(plain(actual), list):
             item = field.type.item
             value = [inputs_from_outputs(item.fields, entry, {}, importing=True) for entry in plain(actual)]
-        elif (field.default is None and nothing(field, actual)) or (
-            field.server_chosen and old is None and not importing
-        ):
+        elif field.default is None and nothing(field, actual):
             value = None
         else:
             value = actual

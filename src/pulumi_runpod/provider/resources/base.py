@@ -124,6 +124,8 @@ class Controller:
                 outputs[field.wire] = UNKNOWN if olds is None else olds.get(field.wire)
             elif field.clear is not NOT_CLEARABLE:
                 outputs[field.wire] = empty(field)
+            elif field.stays and olds is not None:
+                outputs[field.wire] = olds.get(field.wire)
         planned = self.planned_computed(outputs, olds)
         return mark_secrets(self.declaration.fields, {k: v for k, v in planned.items() if v is not None}, inputs)
 

@@ -12,7 +12,7 @@ from pulumi_runpod.provider.resources.base import Call, Collection, Difference, 
 from pulumi_runpod.provider.resources.container import ContainerController
 from pulumi_runpod.provider.resources.endpoint_rules import check_rules, fill_idle_timeout
 from pulumi_runpod.provider.template_content import content_of, merge, unknown_content, unresolved
-from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, plain
+from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, Value, has_unknown, plain
 from runpod_rest import BadRequest, Client, NetworkError, NotFound, RunPodError
 
 _TIMEOUT_S = 20 * 60.0
@@ -97,6 +97,11 @@ class EndpointController(ContainerController):
         if unresolved(inputs):
             inputs = merge(inputs, unknown_content())
         return super().planned_outputs(inputs, olds)
+
+    def planned_computed(self, outputs: Properties, olds: Properties | None) -> Properties:
+        outputs = super().planned_computed(outputs, olds)
+        planned = _with_memory(outputs.get("cpu"), plain((olds or {}).get("cpu")))
+        return outputs if planned is None else {**outputs, "cpu": planned}
 
     def computed(self, answer: Json, outputs: Properties) -> Properties:
         if answer.get("type") != "QUEUE":
@@ -231,6 +236,25 @@ def _trimmed(inputs: Properties) -> Properties:
     excluded = members["excludedTypes"]
     trimmed = {**members, "excludedTypes": [item.strip() if isinstance(item, str) else item for item in excluded]}
     return {**inputs, "gpu": Secret(trimmed) if isinstance(gpu, Secret) else trimmed}
+
+
+def _with_memory(cpu: Value, before: Value) -> Value:
+    """The CPU choices as RunPod will answer them: with the memory, known where the choice was there before."""
+    if isinstance(cpu, Secret):
+        return Secret(_with_memory(cpu.value, before))
+    if not isinstance(cpu, list):
+        return cpu
+    known = {
+        (entry.get("id"), entry.get("vcpuCount")): entry.get("memory", UNKNOWN)
+        for entry in (before if isinstance(before, list) else [])
+        if isinstance(entry, dict) and not has_unknown(entry)
+    }
+    return [
+        {**entry, "memory": known.get((plain(entry.get("id")), plain(entry.get("vcpuCount"))), UNKNOWN)}
+        if isinstance(entry, dict)
+        else entry
+        for entry in cpu
+    ]
 
 
 def _changed_members(key: str, changes: Changes, news: Json) -> Json:

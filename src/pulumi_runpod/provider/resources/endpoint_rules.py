@@ -12,7 +12,7 @@ _DEFAULT_IDLE_TIMEOUT = 10
 def fill_idle_timeout(inputs: Properties) -> Properties:
     """Default of `workers.idleTimeout`. RunPod refuses it for a QUEUE that scales by REQUEST_COUNT."""
     workers, scaling = plain(inputs.get("workers")), plain(inputs.get("scaling"))
-    kind, scaler = plain(inputs.get("type")), scaling.get("type") if isinstance(scaling, dict) else None
+    kind, scaler = plain(inputs.get("type")), scaling.get("type") if isinstance(scaling, dict) else scaling
     if not isinstance(workers, dict) or "idleTimeout" in workers or has_unknown([kind, scaler]):
         return inputs
     if kind == "QUEUE" and scaler == "REQUEST_COUNT":
