@@ -1,12 +1,12 @@
 """What every handler of every plane can reach. Built once by `runpod_emulator.server.assemble`."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from aiohttp import web
 
+from runpod_emulator.clock import Clock
+from runpod_emulator.conditions import Conditions
 from runpod_emulator.config import Config
 from runpod_emulator.model import WorkerView
 from runpod_emulator.ports import Endpoints, Fleet, Host
@@ -38,8 +38,10 @@ class Context:
     endpoints: Endpoints
     host: Host
     fleet: Fleet = field(default_factory=_NotAssembled)
-    clock: Callable[[], float] = time.time
-    """Seconds since the epoch. Tests pass one that they move themselves."""
+    clock: Clock = field(default_factory=Clock)
+    """Seconds since the epoch; the one source of time for all that the emulated cloud does."""
+    conditions: Conditions = field(default_factory=Conditions)
+    """Capacity and fates of workers, as the levers set them."""
     api_key: str = field(default="", repr=False)
     """The caller's key. Workers have keys of their own, which open nothing but their own worker-plane routes."""
     base_url: str = ""

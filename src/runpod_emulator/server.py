@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from aiohttp import web
 
 from runpod_emulator import control, guard, levers, state
+from runpod_emulator.clock import Clock
 from runpod_emulator.config import Config
 from runpod_emulator.context import CONTEXT, Context
 from runpod_emulator.errors import EmulatorError, PortInUse
@@ -80,11 +81,13 @@ def assemble(config: Config, store: Store) -> Context:
     from runpod_emulator.host import LocalHost
     from runpod_emulator.scaler import Scaler
 
+    clock = Clock()
     ctx = Context(
         config=config,
         store=store,
         endpoints=control.Records(store),
-        host=LocalHost(config),
+        host=LocalHost(config, clock=clock),
+        clock=clock,
         api_key=state.api_key(config),
     )
     ctx.fleet = Scaler(ctx)

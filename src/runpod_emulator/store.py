@@ -19,6 +19,7 @@ SCHEMA_VERSION = 1
 
 Row = sqlite3.Row
 Parameters = Sequence[Any] | dict[str, Any]
+TableRows = list[dict[str, Any]]
 
 
 class Store:
@@ -93,6 +94,41 @@ class Store:
             self._depth -= 1
             if self._depth == 0:
                 self._connection.execute("COMMIT")
+
+    def rows_of_all_tables(self) -> dict[str, TableRows]:
+        """Everything that is stored, as plain values. At one moment: nothing else writes meanwhile."""
+        with self._lock:
+            return {
+                table: [dict(row) for row in self.query(f"SELECT * FROM {table} ORDER BY rowid")]  # noqa: S608 - ours
+                for table in self._tables()
+            }
+
+    def replace_all_rows(self, tables: dict[str, TableRows]) -> None:
+        """Put these rows in place of all others. Inside a transaction, which the caller ends by raising what this
+        raises: LookupError for tables or columns that are not the ones here, sqlite3.Error for values that do not fit.
+        """
+        here = self._tables()
+        if sorted(tables) != here:
+            raise LookupError(f"its tables are {', '.join(sorted(tables))}, here are {', '.join(here)}")
+        self.execute("PRAGMA defer_foreign_keys=ON")
+        for table in here:
+            self.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
+        for table, rows in tables.items():
+            columns = [str(row["name"]) for row in self.query(f"PRAGMA table_info({table})")]
+            for row in rows:
+                if sorted(row) != sorted(columns):
+                    raise LookupError(f"a row of {table} has the columns {', '.join(sorted(row))}")
+            places = ", ".join(f":{column}" for column in columns)
+            with self._lock:
+                statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - names of ours
+                self._connection.executemany(statement, rows)
+        broken = self.query_one("PRAGMA foreign_key_check")
+        if broken is not None:
+            raise LookupError(f"a row of {broken['table']} belongs to one of {broken['parent']} that is missing")
+
+    def _tables(self) -> list[str]:
+        rows = self.query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        return sorted(str(row["name"]) for row in rows)
 
     def close(self) -> None:
         with self._lock:

@@ -27,7 +27,9 @@ __all__ = ["RESERVED_SEGMENTS", "Problem", "Records", "add_routes"]
 def add_routes(app: web.Application, ctx: Context) -> None:
     """Register the control plane. Must come before the job plane: its first path segments are reserved."""
     records = Records(ctx.store)
-    pager = Pager(records.meta("cursor-key", secrets.token_hex(16)), ctx.config.page_size)
+    new_key = secrets.token_hex(16)
+    # Asked for each time: a loaded dump brings the key that its cursors were made with.
+    pager = Pager(lambda: records.meta("cursor-key", new_key), ctx.config.page_size)
     volumes.recover(ctx.config, records)
     EndpointRoutes(ctx, records, pager).add_routes(app)
     WorkerRoutes(ctx, records, pager).add_routes(app)

@@ -33,8 +33,8 @@ LAST_PAGE = {"nextCursor": None, "hasNextPage": False}
 
 
 class Pager:
-    def __init__(self, key: str, page_size: int) -> None:
-        self._key = key.encode()
+    def __init__(self, key: Callable[[], str], page_size: int) -> None:
+        self._key = key
         self._page_size = page_size
 
     def page(
@@ -50,7 +50,7 @@ class Pager:
         return Page([item for _, item in shown], self._seal(issuer, shown[-1][0]) if more else None)
 
     def _tag(self, issuer: str, number: str) -> bytes:
-        return hmac.new(self._key, f"{issuer}\n{number}".encode(), hashlib.sha256).digest()[:12]
+        return hmac.new(self._key().encode(), f"{issuer}\n{number}".encode(), hashlib.sha256).digest()[:12]
 
     def _seal(self, issuer: str, number: int) -> str:
         text = str(number)

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from aiohttp import web
 
@@ -82,12 +83,18 @@ class VolumeRoutes:
 
 async def discard(config: Config, records: Records, volume: Volume) -> None:
     """Delete record and directory. Renamed first, so that a kill in between leaves either all of it or nothing."""
-    folder = config.volume_dir(volume.id)
-    doomed = config.volumes_dir / (_DOOMED + volume.id)
-    if folder.is_dir():
-        folder.rename(doomed)
+    doomed = retire(config, volume.id)
     records.delete_volume(volume.id)
     await asyncio.to_thread(shutil.rmtree, doomed, ignore_errors=True)
+
+
+def retire(config: Config, volume_id: str) -> Path:
+    """Put the directory aside, to be deleted once its record is gone; `recover` undoes it while there is one."""
+    folder = config.volume_dir(volume_id)
+    doomed = config.volumes_dir / (_DOOMED + volume_id)
+    if folder.is_dir():
+        folder.rename(doomed)
+    return doomed
 
 
 def recover(config: Config, records: Records) -> None:

@@ -126,8 +126,7 @@ class WorkerRoutes:
         try:
             while True:
                 pending = pending or asyncio.ensure_future(anext(live))
-                done, _ = await asyncio.wait({pending}, timeout=self._ctx.config.timing.log_heartbeat_s)
-                if not done:
+                if not await self._ctx.clock.finished(pending, self._ctx.config.timing.log_heartbeat_s):
                     await response.write(b": keep-alive\n\n")  # a comment: every SSE reader skips it
                     continue
                 try:

@@ -47,10 +47,13 @@ class LocalHost:
 
     `isolation` says how a worker's root is made: `auto` takes what works here (overlay, else binds, else none); the
     others insist. Without it the environment variable RUNPOD_EMULATOR_ISOLATION decides, and without that `auto`.
+    `clock` dates the logs.
     """
 
-    def __init__(self, config: Config, *, isolation: Isolation | None = None) -> None:
-        self._config = config
+    def __init__(
+        self, config: Config, *, isolation: Isolation | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._config, self._clock = config, clock
         self._isolation = isolation or _isolation_from_environment()
         self._cache = Cache(config.cache_dir)
         self._images = Images(self._cache, config.image_root)
@@ -89,7 +92,8 @@ class LocalHost:
             return WorkerLogFile(_NOBODY)
         found = self._logs.get(worker_id)
         if found is None:
-            found = self._logs[worker_id] = WorkerLogFile(self._config.workers_dir / worker_id / "log.jsonl")
+            path = self._config.workers_dir / worker_id / "log.jsonl"
+            found = self._logs[worker_id] = WorkerLogFile(path, clock=self._clock)
         return found
 
     async def reap(self) -> int:
@@ -140,7 +144,7 @@ class LocalHost:
 
         say(f"image {spec.image}: looking it up")
         ready = await self._images.prepare(spec.image, spec.registry_auth, say)
-        image_ready_at = time.time()
+        image_ready_at = self._clock()
         began = time.monotonic()
         program = program_of(ready.image, ready.root, spec)
         place = Place(ready.root, self._config.mounts, spec.volume_dir, scratch, spec.worker_id)

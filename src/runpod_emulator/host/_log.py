@@ -11,8 +11,9 @@ import json
 import os
 import re
 import threading
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,8 +45,8 @@ class Line:
 class WorkerLogFile:
     """Implements ports.WorkerLog. A log nobody has written to has no file. Safe to append to from any thread."""
 
-    def __init__(self, path: Path, *, max_file_bytes: int = MAX_FILE) -> None:
-        self._path, self._max_file = path, max_file_bytes
+    def __init__(self, path: Path, *, max_file_bytes: int = MAX_FILE, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._max_file, self._clock = path, max_file_bytes, clock
         self._lock = threading.Lock()
         self._recent: deque[Line] = deque(maxlen=_RECENT)
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
@@ -69,7 +70,7 @@ class WorkerLogFile:
 
     def append_all(self, source: str, lines: Sequence[str]) -> None:
         """Add lines with one write. Raises OSError when the disk refuses."""
-        ts = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        ts = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
         with self._lock:
             if self._recent and ts < self._recent[-1].ts:
                 ts = self._recent[-1].ts  # the clock was set back; times of lines never fall

@@ -9,7 +9,6 @@ from runpod_emulator.jobs._book import LOST_JOB_RETRIES, JobBook, JobObserver
 from runpod_emulator.jobs._model import Demand, Job, JobCounts, JobStatus, Submission
 from runpod_emulator.jobs._request import SYNC_LIMIT, JobRequestError, parse_json, read_limited
 from runpod_emulator.jobs._routes import add_routes
-from runpod_emulator.jobs._signal import Signal, wait_any
 from runpod_emulator.jobs._webhooks import Webhooks
 
 __all__ = [
@@ -22,11 +21,9 @@ __all__ = [
     "JobObserver",
     "JobRequestError",
     "JobStatus",
-    "Signal",
     "Submission",
     "Webhooks",
     "add_routes",
     "parse_json",
     "read_limited",
-    "wait_any",
 ]

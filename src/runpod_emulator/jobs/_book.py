@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from runpod_emulator.jobs._model import Demand, Job, JobCounts, JobStatus, Submission
-from runpod_emulator.jobs._signal import Signal
 from runpod_emulator.jobs._table import COLUMNS, SCHEMA, job_from
 from runpod_emulator.store import Store
+from runpod_emulator.waiting import Signal
 
 LOST_JOB_RETRIES = 1
 """How often a job is given to another worker when its worker is lost. RunPod does not document the number; a status
@@ -246,6 +246,14 @@ class JobBook:
         for job in self._select("kind = 'openai' AND status = ?", (JobStatus.IN_QUEUE,)):
             self._end(job, JobStatus.CANCELLED)
         return len(left)
+
+    def reload(self) -> int:
+        """After the rows were replaced by others: forget what memory holds of the old ones, then as after a start."""
+        self._streams.clear()
+        left = self.recover()
+        for signal in (*self._job_signals.values(), *self._queue_signals.values()):
+            signal.fire()
+        return left
 
     def pending_webhooks(self) -> list[tuple[Job, int]]:
         """Finished jobs whose webhook is not through, with the number of tries so far."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from runpod_emulator.clock import Clock
 from runpod_emulator.context import Context
 from runpod_emulator.jobs._access import still_connected
 from runpod_emulator.jobs._book import JobBook
@@ -19,6 +20,7 @@ from runpod_emulator.jobs._openai_result import OpenAiAnswer, error_answer, fail
 from runpod_emulator.jobs._request import SYNC_LIMIT, JobRequestError, parse_json, read_limited
 from runpod_emulator.jobs._sse import ByteJoiner
 from runpod_emulator.model import Endpoint, Json
+from runpod_emulator.waiting import wait_any
 
 START_AFTER_S = 2.0
 DONE = b"data: [DONE]"
@@ -33,7 +35,7 @@ def render(error: JobRequestError) -> web.Response:
 
 class OpenAiRoute:
     def __init__(self, ctx: Context) -> None:
-        self._timing = ctx.config.timing
+        self._timing, self._clock = ctx.config.timing, ctx.clock
 
     async def handle(self, request: web.Request, endpoint: Endpoint, book: JobBook) -> web.StreamResponse:
         body = await read_limited(request, SYNC_LIMIT)
@@ -52,7 +54,7 @@ class OpenAiRoute:
             ),
         )
         streaming = job_input.get("openai_input", {}).get("stream") is True
-        exchange = _Exchange(request, book, job)
+        exchange = _Exchange(request, book, job, self._clock)
         try:
             return await (exchange.stream() if streaming else exchange.answer())
         except (ConnectionError, asyncio.CancelledError):
@@ -63,8 +65,8 @@ class OpenAiRoute:
 class _Exchange:
     """One OpenAI request and its job."""
 
-    def __init__(self, request: web.Request, book: JobBook, job: Job) -> None:
-        self._request, self._book, self._job = request, book, job
+    def __init__(self, request: web.Request, book: JobBook, job: Job, clock: Clock) -> None:
+        self._request, self._book, self._job, self._clock = request, book, job, clock
 
     async def answer(self) -> web.Response:
         pieces: list[Any] = []
@@ -77,8 +79,7 @@ class _Exchange:
         return _respond(self._outcome(job, pieces))
 
     async def stream(self) -> web.StreamResponse:
-        loop = asyncio.get_running_loop()
-        start_at = loop.time() + START_AFTER_S
+        start_at = self._clock.steady() + START_AFTER_S
         joiner, tail = ByteJoiner(), b""
         response: web.StreamResponse | None = None
         while True:
@@ -86,7 +87,7 @@ class _Exchange:
             done = job is None or job.status.final
             if response is None and done and not pieces and (job is None or failure_of(job) is not None):
                 return _respond(self._outcome(job, []))
-            if response is None and (pieces or done or loop.time() >= start_at):
+            if response is None and (pieces or done or self._clock.steady() >= start_at):
                 response = await self._start()
             for piece in pieces:
                 data = joiner.feed(piece)
@@ -94,7 +95,7 @@ class _Exchange:
                 await _write(response, data)
             if done:
                 break
-            await self._wait(LOOK_S if response else min(LOOK_S, start_at - loop.time()))
+            await self._wait(LOOK_S if response else min(LOOK_S, start_at - self._clock.steady()))
         assert response is not None
         await _write(response, joiner.finish())
         failed = failure_of(job)
@@ -112,7 +113,7 @@ class _Exchange:
         return job, self._book.drain(self._job.id) if job else []
 
     async def _wait(self, timeout_s: float) -> None:
-        await self._book.job_signal(self._job.id).wait(timeout_s)
+        await wait_any(timeout_s, self._book.job_signal(self._job.id), self._clock.moved)
         if not still_connected(self._request):
             raise ConnectionResetError("the client went away")
 

@@ -1,6 +1,5 @@
 """The job plane's own routes: run, runsync, status, stream, cancel, retry, purge-queue, health (runpod-api.md §2.8)."""
 
-import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +19,7 @@ from runpod_emulator.jobs._request import (
     read_limited,
 )
 from runpod_emulator.model import Endpoint, Json
+from runpod_emulator.waiting import wait_any
 
 CHUNK_LIMIT = 1024 * 1024
 """A streamed text piece that is larger is handed out in several (runpod-api.md §2.7)."""
@@ -64,10 +64,10 @@ class _Routes:
         # "1 min (5 min max with wait)" (§2.7) is read as: kept for as long as the caller would have waited.
         asked_s = wait_s if "wait" in request.query else 0.0
         job = book.submit(endpoint.id, parse_submission(body, "runsync", self._timing, asked_s))
-        loop = asyncio.get_running_loop()
-        end = loop.time() + wait_s
-        while not job.status.final and loop.time() < end:
-            await book.job_signal(job.id).wait(min(LOOK_S, end - loop.time()))
+        clock = self._ctx.clock
+        end = clock.steady() + wait_s
+        while not job.status.final and clock.steady() < end:
+            await wait_any(min(LOOK_S, end - clock.steady()), book.job_signal(job.id), clock.moved)
             if not still_connected(request):
                 break  # the job goes on: its result can be fetched by id (our assumption)
             newer = book.get(endpoint.id, job.id)
@@ -81,14 +81,14 @@ class _Routes:
 
     async def stream(self, request: web.Request, endpoint: Endpoint, book: JobBook) -> web.Response:
         wait_s = parse_wait(request, self._timing.stream_wait_s, STREAM_WAIT_MS)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + wait_s
+        clock = self._ctx.clock
+        end = clock.steady() + wait_s
         while True:
             job = self._job(request, endpoint, book)
             pieces = book.drain(job.id)
-            if pieces or job.status.final or loop.time() >= end or not still_connected(request):
+            if pieces or job.status.final or clock.steady() >= end or not still_connected(request):
                 break
-            await book.job_signal(job.id).wait(min(LOOK_S, end - loop.time()))
+            await wait_any(min(LOOK_S, end - clock.steady()), book.job_signal(job.id), clock.moved)
         body: Json = {"status": job.status.value, "stream": [{"output": part} for p in pieces for part in split(p)]}
         if job.error is not None:
             body["error"] = job.error

@@ -12,6 +12,7 @@ import logging
 import aiohttp
 
 from redaction import redact
+from runpod_emulator.clock import Clock
 from runpod_emulator.jobs._book import JobBook
 from runpod_emulator.jobs._model import Job
 
@@ -23,8 +24,8 @@ _log = logging.getLogger(__name__)
 class Webhooks:
     """Observes a book. `start()` inside the event loop; `stop()` ends what is under way."""
 
-    def __init__(self, book: JobBook, retry_s: float) -> None:
-        self._book, self._retry_s = book, retry_s
+    def __init__(self, book: JobBook, retry_s: float, clock: Clock) -> None:
+        self._book, self._retry_s, self._clock = book, retry_s, clock
         self._session: aiohttp.ClientSession | None = None
         self._running: set[asyncio.Task[None]] = set()
         book.observe(self)
@@ -63,7 +64,7 @@ class Webhooks:
             if ok:
                 return
             if tries < TRIES:
-                await asyncio.sleep(self._retry_s)
+                await self._clock.sleep(self._retry_s)
 
     async def _post(self, job: Job) -> bool:
         assert self._session is not None

@@ -8,7 +8,7 @@ docs/emulator-levers.md shows each.
 from aiohttp import web
 
 from runpod_emulator.context import Context
-from runpod_emulator.levers import _calls, _life, _network, _strike
+from runpod_emulator.levers import _calls, _dump, _life, _network, _strike, _world
 from runpod_emulator.levers._calls import CallCounter
 from runpod_emulator.levers._faults import FaultBook
 
@@ -25,3 +25,5 @@ def add_routes(app: web.Application, ctx: Context) -> None:
     app.on_response_prepare.append(_strike.before_answering)
     _life.add_routes(app, ctx)
     _network.add_routes(app, ctx)
+    _world.add_routes(app, ctx)
+    _dump.add_routes(app, ctx)

@@ -1,7 +1,7 @@
 """Everything a worker is started with: place, volume, command, environment (runpod-api.md §3.1)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_plus
@@ -24,10 +24,15 @@ class Placement:
     gpu_count: int
     data_center_id: str | None
     volume_id: str | None
+    pool: str | None = None
 
 
-def place(endpoint: Endpoint, ctx: Context) -> Placement:
-    """The first fitting choice everywhere: this machine has no other one (our assumption).
+HasRoom = Callable[[str | None, str | None], bool]
+"""(pool, GPU type) -> whether one more worker can run there."""
+
+
+def place(endpoint: Endpoint, ctx: Context, has_room: HasRoom) -> Placement:
+    """The first fitting choice everywhere, of GPU types the first with room, else the first (our assumption).
 
     A network volume pins the worker to its data centre, and only the local one is mounted (runpod-api.md §2.3).
     """
@@ -37,14 +42,15 @@ def place(endpoint: Endpoint, ctx: Context) -> Placement:
         count = int(endpoint.gpu.get("count", 1))
         fitting = [g for p in endpoint.gpu["pools"] for g in GPUS if g.pool == p and g.id not in excluded]
         if fitting:
-            gpu_type, pool = fitting[0].id, fitting[0].pool
+            chosen = next((g for g in fitting if has_room(g.pool, g.id)), fitting[0])
+            gpu_type, pool = chosen.id, chosen.pool
     for volume_id in endpoint.network_volumes:
         center = ctx.endpoints.volume_data_center(volume_id)
         if center is not None and (not endpoint.data_center_ids or center in endpoint.data_center_ids):
-            return Placement(gpu_type, count, center, volume_id)
+            return Placement(gpu_type, count, center, volume_id, pool)
     somewhere = (d.id for d in DATA_CENTERS if pool is None or pool in d.gpu_pools)
     center = endpoint.data_center_ids[0] if endpoint.data_center_ids else next(somewhere, None)
-    return Placement(gpu_type, count, center, None)
+    return Placement(gpu_type, count, center, None, pool)
 
 
 def container_spec(endpoint: Endpoint, session: WorkerSession, placement: Placement, ctx: Context) -> ContainerSpec:

@@ -29,6 +29,7 @@ class Lifecycle:
 
     def start(self, worker: Worker, endpoint: Endpoint) -> None:
         worker.phase = Phase.STARTING
+        worker.fate = self._ctx.conditions.fate(endpoint)
         worker.task = asyncio.get_running_loop().create_task(self._run(worker, endpoint), name=f"worker {worker.id}")
         # A task that is cancelled before its first step never enters its own `finally`.
         worker.task.add_done_callback(lambda _task: self._conclude(worker, None, expected=False))
@@ -70,6 +71,9 @@ class Lifecycle:
         reason: str | None = None
         expected = False
         try:
+            if worker.fate.pull_seconds:
+                self._note(worker, f"the image takes {worker.fate.pull_seconds:g} s more, asked for by a lever")
+                await self._ctx.clock.sleep(worker.fate.pull_seconds)
             worker.container = await self._ctx.host.start(
                 container_spec(endpoint, worker.session, worker.placement, self._ctx)
             )
@@ -77,7 +81,7 @@ class Lifecycle:
             worker.image_ready_at = getattr(worker.container, "image_ready_at", None)
             if worker.phase is Phase.STARTING:
                 worker.phase = Phase.ALIVE
-            code = await worker.container.wait()
+            code = await self._exit_code(worker, worker.container)
             # Its children may have outlived it; nothing is left when this returns.
             await worker.container.stop(self._ctx.config.timing.stop_grace_s if _ending(worker) else 0.0)
             expected = worker.session.restart_asked or (code == 0 and worker.session.ready)
@@ -94,6 +98,20 @@ class Lifecycle:
             _log.exception("worker %s of endpoint %s", worker.id, endpoint.id)
         finally:
             self._conclude(worker, reason, expected=expected)
+
+    async def _exit_code(self, worker: Worker, container: Container) -> int:
+        """Of the process when it ends, or the one that a lever lets it crash with."""
+        if worker.fate.crash_after_s is None:
+            return await container.wait()
+        ending = asyncio.ensure_future(container.wait())
+        try:
+            if await self._ctx.clock.finished(ending, worker.fate.crash_after_s):
+                return ending.result()
+            await container.stop(0.0)
+            return worker.fate.exit_code
+        finally:
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
 
     def _conclude(self, worker: Worker, reason: str | None, *, expected: bool) -> None:
         if worker.ended_at is not None:

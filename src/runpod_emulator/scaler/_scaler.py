@@ -9,12 +9,13 @@ import logging
 from collections.abc import Iterable
 
 from runpod_emulator.context import Context
-from runpod_emulator.jobs import JobBook, Signal, Webhooks
+from runpod_emulator.jobs import JobBook, Webhooks
 from runpod_emulator.model import Endpoint, Json, WorkerView
 from runpod_emulator.scaler import _rules as rules
-from runpod_emulator.scaler._launch import place
+from runpod_emulator.scaler._launch import Placement, place
 from runpod_emulator.scaler._lifecycle import Lifecycle
 from runpod_emulator.scaler._worker import OCCUPYING, Backoff, Phase, Worker, is_stale, new_worker_id
+from runpod_emulator.waiting import Signal
 from runpod_emulator.workers import Roster
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class Scaler:
         self.book = JobBook(ctx.store, lambda: ctx.clock())
         self.roster = Roster(self.book, lambda: ctx.clock())
         self.roster.changed = lambda _endpoint_id: self._wake.fire()
-        self._webhooks = Webhooks(self.book, self._timing.webhook_retry_s)
+        self._webhooks = Webhooks(self.book, self._timing.webhook_retry_s, ctx.clock)
         self._lifecycle = Lifecycle(ctx, self.book, self.roster, self._ended)
         self._wake = Signal()
         self._workers: dict[str, list[Worker]] = {}
@@ -39,6 +40,7 @@ class Scaler:
         self._loop: asyncio.Task[None] | None = None
         self._stopping = False
         self._last_step: float | None = None
+        ctx.clock.observe(self._time_was_skipped)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -94,8 +96,24 @@ class Scaler:
             worker.session.drain()
             self._lifecycle.stop(worker, "the endpoint was deleted")
         await self._lifecycle.wait_ended(gone)
-        self._workers.pop(endpoint_id, None)
+        for worker in gone:
+            self._discard(worker)
         self._backoffs.pop(endpoint_id, None)
+
+    async def state_replaced(self) -> None:
+        """Endpoints and jobs in the database are others now: all workers end, new ones start by the new rules."""
+        self.book.reload()
+        self._deleted.clear()
+        gone = list(self._all())
+        for worker in gone:
+            self._remove(worker, "the emulator's state was replaced")
+        await self._webhooks.stop()
+        await self._lifecycle.wait_ended(gone)
+        for worker in gone:
+            self._discard(worker)
+        self._backoffs.clear()
+        await self._webhooks.start()
+        self._wake.fire()
 
     # --- levers -----------------------------------------------------------------------------------------------------
 
@@ -104,6 +122,16 @@ class Scaler:
 
     def throttle(self, endpoint_id: str, on: bool) -> None:
         (self._no_capacity.add if on else self._no_capacity.discard)(endpoint_id)
+        self._wake.fire()
+
+    def capacity_changed(self) -> None:
+        self._wake.fire()
+
+    def _time_was_skipped(self, seconds: float) -> None:
+        # Workers live by the system's clock: they could not ping meanwhile.
+        self.roster.time_stood_still(seconds)
+        if self._last_step is not None:
+            self._last_step += seconds
         self._wake.fire()
 
     # --- one look ---------------------------------------------------------------------------------------------------
@@ -183,8 +211,8 @@ class Scaler:
         workers = self._of(endpoint.id)
         room = endpoint.workers_max - sum(1 for worker in workers if worker.phase in OCCUPYING)
         for worker in [w for w in workers if w.phase is Phase.THROTTLED]:
-            if room > 0 and self._capacity(endpoint.id):
-                self._lifecycle.start(worker, endpoint)
+            if room > 0:
+                self._try_to_start(worker, endpoint)
             room -= 1
         room -= sum(1 for worker in workers if worker.phase is Phase.FAILED)
         if now < self._backoff(endpoint).not_before:
@@ -192,8 +220,7 @@ class Scaler:
         missing = wish.now - sum(worker.present for worker in workers)
         for _ in range(min(missing, room)):
             worker = self._new_worker(endpoint, now)
-            if self._capacity(endpoint.id):
-                self._lifecycle.start(worker, endpoint)
+            self._try_to_start(worker, endpoint)
             self._workers.setdefault(endpoint.id, []).append(worker)
 
     def _new_worker(self, endpoint: Endpoint, now: float) -> Worker:
@@ -201,16 +228,35 @@ class Scaler:
             endpoint_id=endpoint.id,
             version=endpoint.version,
             image=endpoint.image,
-            placement=place(endpoint, self._ctx),
+            placement=self._place(endpoint),
             session=self.roster.admit(new_worker_id(), endpoint.id),
             phase=Phase.THROTTLED,
             queued_at=now,
         )
 
-    def _capacity(self, endpoint_id: str) -> bool:
+    def _try_to_start(self, worker: Worker, endpoint: Endpoint) -> None:
+        """Start it where there is capacity; without any it stays THROTTLED."""
         slots = self._ctx.config.worker_slots
-        used = sum(1 for worker in self._all() if worker.phase in OCCUPYING)
-        return endpoint_id not in self._no_capacity and (slots is None or used < slots)
+        used = sum(1 for other in self._all() if other.phase in OCCUPYING)
+        if endpoint.id in self._no_capacity or (slots is not None and used >= slots):
+            return
+        placement = self._place(endpoint)
+        if self._has_room(placement.pool, placement.gpu_type_id):
+            worker.placement = placement
+            self._lifecycle.start(worker, endpoint)
+
+    def _place(self, endpoint: Endpoint) -> Placement:
+        return place(endpoint, self._ctx, self._has_room)
+
+    def _has_room(self, pool: str | None, gpu_type: str | None) -> bool:
+        placed = [worker.placement for worker in self._all() if worker.phase in OCCUPYING]
+        return self._ctx.conditions.has_room(
+            total=len(placed),
+            in_pool=sum(other.pool == pool for other in placed),
+            on_type=sum(other.gpu_type_id == gpu_type for other in placed),
+            pool=pool,
+            gpu_type=gpu_type,
+        )
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import string
 from dataclasses import dataclass, field
 from enum import Enum
 
+from runpod_emulator.conditions import Fate
 from runpod_emulator.model import Endpoint, Json, WorkerStatus, WorkerView
 from runpod_emulator.ports import Container
 from runpod_emulator.scaler._launch import Placement
@@ -39,6 +40,8 @@ class Worker:
     image_ready_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    fate: Fate = field(default_factory=Fate)
+    """What a lever has in store for it, as it was when it started."""
     reason: str | None = None
     """Why it is unhealthy or was stopped."""
     container: Container | None = None
@@ -73,7 +76,7 @@ class Worker:
             case Phase.STARTING:
                 return "INITIALIZING"
             case Phase.FAILING | Phase.FAILED:
-                return "UNHEALTHY"
+                return self.fate.shown_as or "UNHEALTHY"
             case Phase.STOPPING:
                 return None
         if not self.session.ready:

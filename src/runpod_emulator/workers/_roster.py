@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from redaction import register_secret
-from runpod_emulator.jobs import Job, JobBook, JobStatus, Signal
+from runpod_emulator.jobs import Job, JobBook, JobStatus
+from runpod_emulator.waiting import Signal
 
 MISSED_PINGS = 3
 """A job that a worker's pings leave out this often in a row is forgotten by it; a stopped job that they name this often

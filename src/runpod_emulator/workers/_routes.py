@@ -12,8 +12,9 @@ from aiohttp import web
 
 from runpod_emulator.context import Context
 from runpod_emulator.jobs import SYNC_LIMIT as RESULT_LIMIT
-from runpod_emulator.jobs import JobBook, JobRequestError, parse_json, read_limited, wait_any
+from runpod_emulator.jobs import JobBook, JobRequestError, parse_json, read_limited
 from runpod_emulator.model import Json
+from runpod_emulator.waiting import wait_any
 from runpod_emulator.workers._access import worker_plane
 from runpod_emulator.workers._levers import add_levers
 from runpod_emulator.workers._roster import WorkerSession
@@ -87,8 +88,8 @@ class _Routes:
     ) -> web.StreamResponse:
         plane = worker_plane(self._ctx)
         plane.roster.polled(session)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._timing.take_poll_s
+        clock = self._ctx.clock
+        end = clock.steady() + self._timing.take_poll_s
         while not session.stopping and not _gone(request):
             endpoint = self._ctx.endpoints.endpoint(session.endpoint_id)
             if endpoint is not None and not session.draining:
@@ -103,19 +104,20 @@ class _Routes:
                         self._book.give_back(session.worker_id, [job.id for job in jobs])
                         break
                     return sent
-            if loop.time() >= end:
+            if clock.steady() >= end:
                 break
-            await wait_any(min(1.0, end - loop.time()), self._book.queue_signal(session.endpoint_id), session.signal)
+            queued = self._book.queue_signal(session.endpoint_id)
+            await wait_any(min(1.0, end - clock.steady()), queued, session.signal, clock.moved)
         if session.stopping:
             await asyncio.sleep(RELEASED_PAUSE_S)
         return web.Response(status=204)
 
     async def stop(self, request: web.Request, session: WorkerSession) -> web.StreamResponse:
         """Row 3: the ids of jobs to stop, held until there are some."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._timing.stop_poll_s
-        while not session.stops and not session.stopping and loop.time() < end and not _gone(request):
-            await session.signal.wait(min(1.0, end - loop.time()))
+        clock = self._ctx.clock
+        end = clock.steady() + self._timing.stop_poll_s
+        while not session.stops and not session.stopping and clock.steady() < end and not _gone(request):
+            await wait_any(min(1.0, end - clock.steady()), session.signal, clock.moved)
         if not session.stops:
             return web.Response(status=204)
         stops, session.stops = session.stops, []

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from runpod_emulator.clock import Clock
 from runpod_emulator.config import MAX_BODY_BYTES, RateWindow
 from runpod_emulator.guard import names_this_machine
 from tests.runpod_emulator.control import support
@@ -71,7 +72,7 @@ async def test_a_used_up_window_is_429_when_enforced(tmp_path: Path) -> None:
     windows = (RateWindow("minute", 2, 60), RateWindow("hour", 100, 3600))
     async with support.cloud(tmp_path, enforce_rate_limits=True, rate_windows=windows) as cloud:
         now = 1_000_000.0
-        cloud.ctx.clock = lambda: now
+        cloud.ctx.clock = Clock(lambda: now)
         assert (await cloud.get("/v2/templates")).headers["RateLimit"] == '"minute";r=1;t=60, "hour";r=99;t=3600'
         assert (await cloud.get("/v2/templates")).status == 200
         refused = await cloud.get("/v2/templates")

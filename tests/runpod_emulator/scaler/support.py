@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runpod_emulator import Config, Timing
+from runpod_emulator.clock import Clock
 from runpod_emulator.context import Context
 from runpod_emulator.jobs import Job, Submission
 from runpod_emulator.model import ContainerSpec, Endpoint
@@ -75,7 +76,7 @@ class World:
             store=store,
             endpoints=self.catalogue,
             host=self.host,
-            clock=lambda: self.now,
+            clock=Clock(lambda: self.now),
             base_url="http://127.0.0.1:1",
         )
         self.ctx.fleet = self.scaler = Scaler(self.ctx)
