@@ -40,6 +40,8 @@ class Verdict:
     """Clean runs that failed, tracebacks, processes that outlived their engine, runs that never ended."""
     faults: dict[str, int] = field(default_factory=dict)
     kills: dict[str, int] = field(default_factory=dict)
+    searched: dict[str, int] = field(default_factory=dict)
+    """How many files, outputs and processes were searched for secrets."""
     runs: int = 0
     seconds: float = 0.0
 
@@ -91,6 +93,7 @@ class _Deployment:
         self._others = cloud.everything()
         self._faults: Counter[str] = Counter()
         self._kills: Counter[str] = Counter()
+        self._searched: Counter[str] = Counter()
         self._secrets = {PASSPHRASE, cloud.key}
 
     def live(self) -> None:
@@ -101,6 +104,7 @@ class _Deployment:
             self._look_at(number, step, run)
         self._verdict.runs = len(self._story.steps)
         self._verdict.faults, self._verdict.kills = dict(self._faults), dict(self._kills)
+        self._verdict.searched = dict(self._searched)
 
     def _run(self, number: int, step: Step) -> Run:
         self._project.set(step.wish)
@@ -144,24 +148,34 @@ class _Deployment:
             findings = judge_up(self._cloud.everything(), state, step.wish, self._others)
         else:
             findings = judge_destroy(self._cloud.everything(), state, self._others)
-        verdict.orphans += [f"{where}: {line}" for line in findings.orphans]
-        verdict.lost += [f"{where}: {line}" for line in findings.lost]
+        # What is still wrong after the destroy is the same finding once more.
+        for found, known in ((findings.orphans, verdict.orphans), (findings.lost, verdict.lost)):
+            known += [f"{where}: {line}" for line in found if not any(one.endswith(f": {line}") for one in known)]
 
     def _readable(self, run: Run) -> list[str]:
         """Where secrets can be read: files of the engine, what it printed, what the system shows of its processes."""
-        project, found = self._project, []
-        for name in ("state", "versions"):
-            found += readable(_named(name, files_below(project.folder / name)), self._secrets)
+        project, searched = self._project, self._searched
+        files = [
+            *_named("state", project.state),
+            *_named("versions", project.versions),
+            *(file for file in _named("program", project.program) if file[0] not in _NOT_WRITTEN_BY_US),
+        ]
         shutil.rmtree(project.versions)
         project.versions.mkdir()
-        settings = [(str(path), path.read_bytes()) for path in project.program.glob("*.yaml")]
-        found += readable([("output", run.output.encode()), *settings], self._secrets)
-        arguments = [(f"arguments of the {seen.name}", seen.arguments) for seen in run.processes.values()]
-        environments = [(f"environment of the {seen.name}", seen.environment) for seen in run.processes.values()]
+        processes = run.processes.values()
+        shown = [(f"arguments of the {seen.name}", seen.arguments) for seen in processes]
+        environments = [(f"environment of the {seen.name}", seen.environment) for seen in processes]
+        searched["files"] += len(files)
+        searched["outputs"] += 1
+        searched["processes"] += len(processes)
         known = {self._cloud.key} if project.key_may_be_in_environment else set()
-        return found + readable(arguments, self._secrets) + readable(environments, self._secrets - known)
+        return [
+            *readable([*files, ("output", run.output.encode()), *shown], self._secrets),
+            *readable(environments, self._secrets - known),
+        ]
 
 
+_NOT_WRITTEN_BY_US = {"program/key", "program/__main__.py"}
 _HELD: Json = {"kind": "latency", "seconds": SLOW_S}
 
 
@@ -176,8 +190,8 @@ class _Held:
         return any(fault["id"] == self.fault and fault["fired"] for fault in faults)
 
 
-def _named(folder: str, files: "object") -> list[tuple[str, bytes]]:
-    return [(f"{folder}/{name}", content) for name, content in files]  # type: ignore[attr-defined]
+def _named(name: str, folder: Path) -> list[tuple[str, bytes]]:
+    return [(f"{name}/{file}", content) for file, content in files_below(folder)]
 
 
 def _errors(output: str) -> str:

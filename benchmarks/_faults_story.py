@@ -192,7 +192,7 @@ def _edited(chance: random.Random, before: Wish) -> Wish:
     wish = copy.deepcopy(before)
     for _ in range(chance.randint(1, 3)):
         kind = chance.choice(KINDS)
-        change = chance.choices(("change", "remove", "add"), (70, 15, 15))[0]
+        change = chance.choices(("change", "remove", "add"), (60, 15, 25))[0]
         if change == "add" or not wish[kind]:
             _add(chance, wish, kind)
         elif change == "remove":
@@ -205,7 +205,10 @@ def _edited(chance: random.Random, before: Wish) -> Wish:
 
 def _add(chance: random.Random, wish: Wish, kind: str) -> None:
     name = f"{kind[0]}new{chance.randrange(10_000)}"
-    if kind == "volumes":
+    labelled = [volume for volume in wish["volumes"] if volume["label"]]
+    if kind == "volumes" and labelled and chance.random() < 0.5:
+        wish[kind].append({**chance.choice(labelled), "name": name})
+    elif kind == "volumes":
         wish[kind].append(_volume(chance, name))
     elif kind == "credentials":
         wish[kind].append(_credential(chance, name))

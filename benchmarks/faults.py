@@ -143,10 +143,10 @@ def report(verdicts: list[Verdict], deployments: int) -> Report:
         ("failures", "failures", "clean runs that failed, tracebacks, processes left, runs without an end"),
     ):
         made.measured(key, sum(len(getattr(verdict, name)) for verdict in verdicts), nothing, what)
-    for key, name, what in (("faults", "faults", "fired"), ("kills", "kills", "kill -9")):
+    for key, what in (("faults", "fired"), ("kills", "kill -9"), ("searched", "for secrets")):
         totals: Counter[str] = Counter()
         for verdict in verdicts:
-            totals.update(getattr(verdict, name))
+            totals.update(getattr(verdict, key))
         said = ", ".join(f"{kind} {times}" for kind, times in sorted(totals.items()))
         made.measured(key, totals.total(), note=f"{what}: {said}" if said else what)
     seconds = [verdict.seconds for verdict in verdicts]
