@@ -190,7 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except EngineError as error:
         sys.stdout.flush()
-        click.echo(f"error: {redact(str(error))}", err=True)
+        if str(error):  # else it has been said where it belongs
+            click.echo(f"error: {redact(str(error))}", err=True)
         return error.exit_code
     except click.exceptions.Abort:
         click.echo("error: cancelled", err=True)

@@ -5,18 +5,22 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
+
+from rich.console import Console
 
 from pulumi_embedded._collect import Collector
-from pulumi_embedded._display import Display
-from pulumi_embedded._errors import ExpectedNoChanges, NotSupported, OperationCancelled, OperationFailed, UsageError
+from pulumi_embedded._diffview import TreeView
+from pulumi_embedded._display import Progress
+from pulumi_embedded._errors import ExpectedNoChanges, OperationCancelled, OperationFailed, UsageError
 from pulumi_embedded._events import Events, Fan
 from pulumi_embedded._json_output import EventStream, PreviewDocument
+from pulumi_embedded._live import LiveProgress
 from pulumi_embedded._operation import Operation, Options, Result
-from pulumi_embedded._show import has_changes, summary_text
+from pulumi_embedded._show import duration_text, has_changes, summary_text
 from pulumi_embedded._stack import Stack
 from redaction import redact
 
@@ -131,15 +135,45 @@ class Session:
         else:
             yield EventStream(lambda line: print(line, file=self._out, flush=True), config, planning)
 
-    def _display(self, preview: bool) -> Display:
+    def _display(self, preview: bool) -> TreeView | Progress:
         request = self._request
         heading = _HEADING[request.kind, preview]
-        display = Display(
-            self._out, preview=preview, diff=request.diff, colour=request.colour, verb=heading,
-            live=request.interactive and self._out.isatty(),
+        live = request.interactive and self._out.isatty() and not request.diff
+        console = Console(
+            file=self._out, highlight=False, soft_wrap=True, no_color=not request.colour, force_terminal=live or None,
+            color_system="auto" if request.colour else None,
         )  # fmt: skip
-        display.line(f"{heading} ({self._stack.name}):")
-        return display
+        console.print(f"{heading} ({self._stack.name}):", markup=False)
+        if request.diff:
+            return TreeView(
+                console, sys.stderr, preview, request.kind == "refresh", request.show_sames,
+                request.show_replacement_steps, request.suppress_outputs,
+            )  # fmt: skip
+        if not live:
+            console.print()
+        options = {
+            "preview": preview,
+            "stack_name": f"{self._stack.project.name}-{self._stack.name}",
+            "standalone_refresh": request.kind == "refresh",
+            "show_sames": request.show_sames,
+        }
+        return LiveProgress(console, heading=heading, **options) if live else Progress(console, **options)  # type: ignore[arg-type]
+
+    def _sum_up(self, display: TreeView | Progress, collector: Collector, seconds: float) -> None:
+        """Outputs and summary, after everything else."""
+        preview = display.preview
+        if isinstance(display, Progress) and not self._request.suppress_outputs:
+            outputs = display.outputs(self._request.show_sames).plain
+            if outputs:
+                self._say_out(f"Outputs:\n{outputs}")
+        errored = display.errored
+        self._say_out(summary_text(collector.counts, preview, errored))
+        if not preview:
+            self._say_out(f"\n{duration_text(seconds)}")
+        self._say_out("")
+
+    def _say_out(self, text: str) -> None:
+        print(redact(text), file=self._out, flush=True)
 
     def _operate(self, preview: bool, run: Callable[[Events, Collector], Result]) -> tuple[Result, Collector]:
         request = self._request
@@ -169,11 +203,7 @@ class Session:
         if document is not None:
             print(document.text(collector.counts, result.maybe_corrupt), file=self._out)
         if display is not None:
-            if not request.suppress_outputs and request.kind in ("up", "preview"):
-                display.stack_outputs(_changed_outputs(result, preview, collector))
-            display.line(summary_text(collector.counts, preview))
-            if not preview:
-                display.line(f"Duration: {time.monotonic() - started:.1f}s")
+            self._sum_up(display, collector, time.monotonic() - started)
         return result, collector
 
     def _preview(self, last: bool) -> None:
@@ -206,24 +236,11 @@ class Session:
             raise ExpectedNoChanges
 
     def _raise_unless_ok(self, result: Result, what: str, collector: Collector) -> None:
-        if result.cancelled:
-            raise OperationCancelled(f"{what} cancelled")
+        if result.killed:
+            raise OperationCancelled(f"{what} cancelled; steps that were running may have happened or not")
         if not result.ok:
             errors = [message.rstrip() for severity, _, message in collector.diagnostics if severity == "error"]
-            if not errors:
-                raise OperationFailed(f"{what} failed: see the messages above")
-            causes = "\n".join(errors)
             # A person has the causes above already; beside JSON, which a machine reads, they are said here.
-            raise OperationFailed(f"{what} failed" + (f": {causes}" if self._request.as_json else ""))
-
-
-def _changed_outputs(result: Result, preview: bool, collector: Collector) -> Mapping[str, Any]:
-    if preview and not collector.has_changes:
-        return {}
-    return result.outputs
-
-
-def refuse_refresh_json(kind: str, as_json: bool) -> None:
-    """Events of a refresh without a program are not offered as JSON."""
-    if as_json and kind not in ("preview", "up", "destroy", "refresh"):
-        raise NotSupported(f"--json with {kind}")
+            causes = "\n".join(error for error in errors if error not in (f"{what} failed", f"{what} canceled"))
+            shown = errors and not self._request.as_json
+            raise OperationFailed("" if shown else f"{what} failed" + (f": {causes}" if causes else ""))

@@ -52,6 +52,9 @@ class RunningDeployment(DeploymentBase):
         self._chains: set[asyncio.Task[bool]] = set()
         self._registered: dict[str, Step] = {}
         self._failed_steps: list[Step] = []
+        self._step_failed = False
+        self.cancelled = False
+        """Set by a Ctrl-C."""
         self._skipped: set[str] = set()
         self._stack_outputs: PropertyMap | None = None
         self.stopping = asyncio.Event()
@@ -203,7 +206,8 @@ class RunningDeployment(DeploymentBase):
     def _report(self, step: Step, error: EngineError) -> None:
         if isinstance(error, ProviderError) and error.status_unknown:
             self.maybe_corrupt = True
-        self.error("" if step.internal else step.urn, str(error))
+        text = f"Preview failed: {error}" if self.preview else str(error)
+        self.error("" if step.internal else step.urn, text)
 
     def _finish(self, step: Step) -> None:
         if step.logical and step.new is not None:
@@ -213,7 +217,7 @@ class RunningDeployment(DeploymentBase):
             step.goal.resolve(Registered(step.new))
 
     def _fail(self, step: Step, error: EngineError) -> None:
-        self.errored = True
+        self.errored = self._step_failed = True
         if self._refreshing:
             return
         if self._continue_on_error or isinstance(error, Protected):
@@ -306,6 +310,11 @@ class RunningDeployment(DeploymentBase):
             await self._set_outputs(step, outputs)
         if self._snapshot is not None:
             await self._snapshot.close()
+        what = "preview" if self.preview else "update"
+        if self._step_failed:
+            self.error("", f"{what} failed")
+        elif self.cancelled and not self.errored:
+            self.error("", f"{what} canceled")
 
     @property
     def stack_outputs(self) -> Mapping[str, Any]:

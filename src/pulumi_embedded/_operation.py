@@ -45,7 +45,8 @@ class Result:
     """How it went."""
 
     ok: bool
-    cancelled: bool
+    killed: bool
+    """Ctrl-C came twice: what ran was killed."""
     outputs: Mapping[str, Any] = field(default_factory=dict)
     maybe_corrupt: bool = False
 
@@ -105,6 +106,7 @@ class Operation:
     def cancel(self) -> None:
         """Ctrl-C: the first asks the plugins to give up what they do; the second kills them."""
         self._cancels += 1
+        self.deployment.cancelled = True
         self.deployment.stop()
         if self._cancels == 1:
             self._events.diagnostic(
@@ -158,9 +160,8 @@ class Operation:
             await self._drop_early_plugins()
             await self._close_plugins()
             await server.stop(None)
-        cancelled = self._cancels > 0
-        ok = not deployment.errored and not cancelled
-        return Result(ok, cancelled, deployment.stack_outputs, deployment.maybe_corrupt)
+        ok = not deployment.errored and not self._cancels
+        return Result(ok, self._cancels > 1, deployment.stack_outputs, deployment.maybe_corrupt)
 
     async def _close_plugins(self) -> None:
         results = await asyncio.gather(*(plugin.close() for plugin in self._plugins), return_exceptions=True)

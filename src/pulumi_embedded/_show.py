@@ -1,10 +1,7 @@
-"""How values, differences and counts look as text. Everything that comes out of here has been redacted."""
+"""The words and marks of the CLI's displays: operations, summary, duration."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from pulumi_embedded._diff import PropertyDiff
-from pulumi_embedded._paths import format_path, parse_path
 from pulumi_embedded._steps import (
     CREATE,
     CREATE_REPLACEMENT,
@@ -17,150 +14,110 @@ from pulumi_embedded._steps import (
     READ,
     READ_REPLACEMENT,
     REFRESH,
+    REMOVE_PENDING_REPLACE,
     REPLACE,
     SAME,
     UPDATE,
     Step,
 )
-from pulumi_embedded._values import ResourceRef, Secret, Unknown, equal, without_secrets
-from redaction import REDACTED, redact
+from pulumi_embedded._urn import STACK_TYPE
 
-SYMBOL = {
-    SAME: "", CREATE: "+", UPDATE: "~", DELETE: "-", REPLACE: "+-", CREATE_REPLACEMENT: "++", DELETE_REPLACED: "--",
-    READ: ">", READ_REPLACEMENT: ">>", REFRESH: "~", DISCARD: "<", DISCARD_REPLACED: "<<", IMPORT: "=",
-    IMPORT_REPLACEMENT: "=>",
+MARK = {
+    SAME: "  ", CREATE: "+ ", UPDATE: "~ ", DELETE: "- ", REPLACE: "+-", CREATE_REPLACEMENT: "++",
+    DELETE_REPLACED: "--", READ: "> ", READ_REPLACEMENT: ">>", REFRESH: "~ ", DISCARD: "< ", DISCARD_REPLACED: "<<",
+    IMPORT: "= ", IMPORT_REPLACEMENT: "=>", REMOVE_PENDING_REPLACE: "~ ",
 }  # fmt: skip
 COLOUR = {
     CREATE: "green", UPDATE: "yellow", DELETE: "red", REPLACE: "magenta", CREATE_REPLACEMENT: "green",
-    DELETE_REPLACED: "red", READ: "cyan", REFRESH: "cyan", IMPORT: "cyan", DISCARD: "red",
+    DELETE_REPLACED: "red", READ: "cyan", READ_REPLACEMENT: "cyan", REFRESH: "yellow", IMPORT: "green",
+    IMPORT_REPLACEMENT: "green", DISCARD: "red", DISCARD_REPLACED: "red",
 }  # fmt: skip
-_DOING = {
-    SAME: ("", "", ""), CREATE: ("create", "creating", "created"), UPDATE: ("update", "updating", "updated"),
-    DELETE: ("delete", "deleting", "deleted"), REPLACE: ("replace", "replacing", "replaced"),
-    CREATE_REPLACEMENT: ("create replacement", "creating replacement", "created replacement"),
-    DELETE_REPLACED: ("delete original", "deleting original", "deleted original"),
-    READ: ("read", "reading", "read"), READ_REPLACEMENT: ("read for replacement", "reading", "read"),
-    REFRESH: ("refresh", "refreshing", "refreshed"), DISCARD: ("discard", "discarding", "discarded"),
-    DISCARD_REPLACED: ("discard original", "discarding original", "discarded original"),
-    IMPORT: ("import", "importing", "imported"),
-    IMPORT_REPLACEMENT: ("import replacement", "importing replacement", "imported replacement"),
+# planned, under way, done, failed
+_WORDS = {
+    SAME: ("", "", "", "failed"),
+    CREATE: ("create", "creating", "created", "creating failed"),
+    UPDATE: ("update", "updating", "updated", "updating failed"),
+    DELETE: ("delete", "deleting", "deleted", "deleting failed"),
+    REPLACE: ("replace", "replacing", "replaced", "replacing failed"),
+    CREATE_REPLACEMENT: ("create replacement", "creating replacement", "created replacement", "creating failed"),
+    DELETE_REPLACED: ("delete original", "deleting original", "deleted original", "deleting failed"),
+    READ: ("read", "reading", "read", "reading failed"),
+    READ_REPLACEMENT: ("read for replacement", "reading for replacement", "read for replacement", "reading failed"),
+    REFRESH: ("refreshing", "refreshing", "refresh", "refreshing failed"),
+    DISCARD: ("discard", "discarding", "discarded", "discarding failed"),
+    DISCARD_REPLACED: ("discard original", "discarding original", "discarded original", "discarding failed"),
+    IMPORT: ("import", "importing", "imported", "importing failed"),
+    IMPORT_REPLACEMENT: (
+        "import replacement", "importing replacement", "imported replacement", "importing failed",
+    ),
+    REMOVE_PENDING_REPLACE: ("", "", "", ""),
 }  # fmt: skip
-_SUMMARY = (CREATE, UPDATE, DELETE, REPLACE, READ, IMPORT, DISCARD)
+_PARTS = (CREATE_REPLACEMENT, DELETE_REPLACED, READ_REPLACEMENT, DISCARD_REPLACED, IMPORT_REPLACEMENT)
+_SUMMARY = {
+    CREATE: "created", UPDATE: "updated", DELETE: "deleted", REPLACE: "replaced", CREATE_REPLACEMENT: "created",
+    DELETE_REPLACED: "deleted", REFRESH: "refreshed", DISCARD_REPLACED: "discarded", IMPORT: "imported",
+    IMPORT_REPLACEMENT: "imported",
+}  # fmt: skip
+_RETAINED = (DELETE, REPLACE, CREATE_REPLACEMENT, DELETE_REPLACED)
 
 
-def doing(op: str, preview: bool, done: bool) -> str:
-    """`create`, `creating` or `created`."""
-    words = _DOING.get(op, (op, op, op))
-    return words[0] if preview else words[2] if done else words[1]
+def planned(op: str, done: bool) -> str:
+    """What a preview says of an operation."""
+    if done and op in _PARTS:
+        return "replace" if op != IMPORT_REPLACEMENT else "import"
+    return "refresh" if done and op == REFRESH else _WORDS[op][0]
 
 
-def value_text(value: Any, indent: int = 0) -> str:
-    """A value for people: `[secret]`, `[unknown]`, containers over several lines."""
-    if isinstance(value, Secret):
-        return REDACTED
-    if isinstance(value, Unknown):
-        return "[unknown]"
-    if isinstance(value, ResourceRef):
-        return value.urn
-    pad = "    " * (indent + 1)
-    if isinstance(value, dict):
-        if not value:
-            return "{}"
-        width = max(len(key) for key in value)
-        lines = [f"{pad}{key:<{width}}: {value_text(value[key], indent + 1)}" for key in sorted(value)]
-        return "{\n" + "\n".join(lines) + "\n" + "    " * indent + "}"
-    if isinstance(value, list):
-        if not value:
-            return "[]"
-        lines = [f"{pad}[{i}]: {value_text(item, indent + 1)}" for i, item in enumerate(value)]
-        return "[\n" + "\n".join(lines) + "\n" + "    " * indent + "]"
-    if isinstance(value, str):
-        return '"' + redact(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "null" if value is None else str(value)
+def under_way(op: str) -> str:
+    """What an update says of an operation that runs."""
+    return _WORDS[op][1]
 
 
-def map_lines(values: Mapping[str, Any], indent: int) -> Iterator[str]:
-    """`key: value` lines, keys aligned."""
-    shown = {key: value for key, value in values.items() if not key.startswith("__")}
-    width = max((len(key) for key in shown), default=0)
-    pad = "    " * indent
-    for key in sorted(shown):
-        yield f"{pad}{key:<{width}}: {value_text(shown[key], indent)}"
+def finished(op: str, failed: bool) -> str:
+    """What it says when it has ended."""
+    return _WORDS[op][3 if failed else 2]
 
 
-def _at(values: Any, path: Sequence[str | int]) -> tuple[Any, bool, bool]:
-    """The value at a path, whether there is one, and whether it stands inside a secret."""
-    secret = False
-    for element in path:
-        while isinstance(values, Secret):
-            values, secret = values.value, True
-        if isinstance(values, dict) and element in values:
-            values = values[str(element)]
-        elif isinstance(values, list) and isinstance(element, int) and 0 <= element < len(values):
-            values = values[element]
-        else:
-            return None, False, secret
-    return values, True, secret
+def retained(step: Step, op: str) -> str:
+    """The mark of an operation that leaves something behind in the cloud."""
+    return "[retain]" if op in _RETAINED and step.old is not None and step.old.retain_on_delete else ""
 
 
-def _side(values: Any, path: Sequence[str | int], indent: int) -> str:
-    value, found, secret = _at(values, path)
-    return REDACTED if secret and found else value_text(value, indent)
+def is_stack(urn: str) -> bool:
+    """Whether this is the URN of a stack itself."""
+    return urn.split("::", 3)[2:3] == [STACK_TYPE]
 
 
-def diff_lines(step: Step, indent: int) -> Iterator[str]:
-    """One line for each property path that changes: `~ workers.max: 3 => 5`."""
-    old, new = step.old, step.new
-    if old is None or new is None:
-        return
-    refresh = step.op == REFRESH
-    detailed = step.refresh_diff.detailed if refresh and step.refresh_diff else step.detailed
-    changes: dict[str, PropertyDiff | None] = dict(detailed or {})
-    if not changes:
-        changes = dict.fromkeys(step.diffs or _changed_keys(old.inputs, new.inputs))
-    pad = "    " * indent
-    for text in sorted(changes):
-        path = parse_path(text)
-        change = changes[text]
-        before: Any = old.inputs if change is None or change.input_diff else old.outputs
-        after: Any = new.inputs
-        if not _at(before, path)[1]:
-            before = old.inputs if _at(old.inputs, path)[1] else old.outputs
-        if refresh and not _at(after, path)[1]:
-            after = new.outputs
-        had, has = _at(before, path)[1], _at(after, path)[1]
-        kind = change.kind if change is not None else "update" if had and has else "add" if has else "delete"
-        why = "  (forces replacement)" if kind.endswith("-replace") else ""
-        name = redact(format_path(path))
-        if kind.startswith("add"):
-            yield f"{pad}+ {name}: {_side(after, path, indent)}{why}"
-        elif kind.startswith("delete"):
-            yield f"{pad}- {name}: {_side(before, path, indent)}{why}"
-        else:
-            yield f"{pad}~ {name}: {_side(before, path, indent)} => {_side(after, path, indent)}{why}"
+def is_shown(step: Step, show_sames: bool, show_parts: bool = True) -> bool:
+    """Whether users are told about a step. Unchanged resources are left out, unless their protection changed."""
+    if step.op == SAME:
+        assert step.old is not None
+        assert step.new is not None
+        return show_sames or step.old.protect != step.new.protect
+    return show_parts or step.op not in (*_PARTS, REMOVE_PENDING_REPLACE)
 
 
-def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    keys = sorted(old.keys() | new.keys())
-    return [format_path((k,)) for k in keys if not equal(without_secrets(old.get(k)), without_secrets(new.get(k)))]
+def summary_text(counts: Mapping[str, int], preview: bool, errored: int = 0) -> str:
+    """The `Resources:` block: a line for each kind of change, the totals, and how many had errors."""
+    lines = ["Resources:"]
+    kinds = [(op, counts[op]) for op in _SUMMARY if counts.get(op)]
+    lines += [f"    {MARK[op]}{count} {f'to {op}' if preview else _SUMMARY[op]}" for op, count in kinds]
+    totals = [f"{sum(count for _, count in kinds)} changes"] if len(kinds) > 1 else []
+    if counts.get(SAME):
+        totals.append(f"{counts[SAME]} unchanged")
+    if totals:
+        lines.append("    " + ". ".join(totals))
+    if errored:
+        lines.append(f"    {errored} errored")
+    return "\n".join(lines)
 
 
-def summary_text(counts: Mapping[str, int], preview: bool) -> str:
-    """`Resources: + 2 to create, ~ 1 to update; 3 unchanged`."""
-    parts = []
-    for op in _SUMMARY:
-        count = counts.get(op, 0)
-        if count:
-            symbol = SYMBOL[op]
-            words = _DOING[op]
-            parts.append(f"{symbol} {count} to {words[0]}" if preview else f"{symbol} {count} {words[2]}")
-    same = counts.get(SAME, 0)
-    text = ", ".join(parts)
-    if same:
-        text = f"{text}; {same} unchanged" if text else f"{same} unchanged"
-    return f"Resources: {text or 'none'}"
+def duration_text(seconds: float) -> str:
+    """`Duration: 1m5s`, rounded up to whole seconds."""
+    whole = max(0, -int(-seconds // 1))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    text = f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"
+    return f"Duration: {text}"
 
 
 def has_changes(counts: Mapping[str, int]) -> bool:

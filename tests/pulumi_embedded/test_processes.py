@@ -87,11 +87,11 @@ def test_a_killed_engine_leaves_no_process_and_a_state_to_go_on_from(sandbox: Sa
 
 
 def test_ctrl_c_cancels_what_runs_and_keeps_the_state(sandbox: Sandbox) -> None:
-    """Once: the plugin is asked to give up, the state is written, the lock released, exit code 8."""
+    """Once: the plugin is asked to give up, the state is written, the lock released, exit code 1."""
     process = _start_hanging(sandbox, TWO, "b")
     process.send_signal(signal.SIGINT)
     code, output = _end(process)
-    assert code == 8, output
+    assert code == 1, output
     assert "create of b was cancelled" in output
     assert "Traceback" not in output
     entries, pending = sandbox.state()

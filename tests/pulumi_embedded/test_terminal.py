@@ -61,8 +61,8 @@ def test_rows_update_and_the_answer_yes_goes_on(sandbox: Sandbox) -> None:
     text = _CONTROL.sub("", raw)
     assert code == 0, text
     assert "Do you want to perform this update? [y/N]" in text
-    assert re.search(r"demo:index:Thing a creating \(0s\) making a", text)
-    assert " +  demo:index:Thing a created (0." in text
+    assert re.search(r" \+   └─ demo:index:Thing +a +creating \(0s\) +making a", text)
+    assert re.search(r" \+   └─ demo:index:Thing +a +created \(0\.\d+s\) +1 message", text)
     assert "\x1b[" in raw
     assert len(sandbox.things()) == 1
 
