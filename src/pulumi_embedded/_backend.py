@@ -21,10 +21,11 @@ from urllib.parse import parse_qs, unquote
 
 import yaml
 
-from pulumi_embedded._checkpoint import checkpoint_text, parse_checkpoint
+from pulumi_embedded._checkpoint import checkpoint_bytes, parse_checkpoint
 from pulumi_embedded._errors import BackendError, NotSupported, ProjectError, StackNotFound, StateError, UsageError
 from pulumi_embedded._files import keep_as, write_atomically
 from pulumi_embedded._project import Project
+from pulumi_embedded._statejson import NoSecrets, Sealer
 
 # What the CLI's file driver takes: folders are made here when something is written, and there are no side files.
 _URL_OPTIONS = {"create_dir", "no_tmp_dir", "metadata", "dir_file_mode"}
@@ -139,14 +140,13 @@ class Backend:
         meta = self._base / "meta.yaml"
         if not meta.exists():
             write_atomically(meta, b"version: 1\n")
-        self.write(stack, checkpoint_text(self.qualified(stack), None, ()))
+        self.write(stack, checkpoint_bytes(self.qualified(stack), None, Sealer(NoSecrets())))
 
-    def write(self, stack: str, text: str) -> None:
+    def write(self, stack: str, data: bytes) -> None:
         """Replace the stack's file; the old one is kept as .bak."""
         path = self.path(stack)
         if path.exists():
             keep_as(path, path.with_name(f"{path.name}.bak"))
-        data = text.encode()
         write_atomically(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
 
     def backup(self, stack: str) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 from pulumi_embedded._errors import IntegrityError, NotSupported, StateError
 from pulumi_embedded._state import (
     Deployment,
+    Entry,
     PendingOperation,
+    entry_of,
     now,
     resource_from_json,
-    resource_text,
     verify_integrity,
 )
 from pulumi_embedded._statejson import Sealer
@@ -87,38 +88,33 @@ def _magic(version: str) -> str:
     return hashlib.sha256(version.encode()).hexdigest() if version else ""
 
 
-def deployment_text(deployment: Deployment, sealer: Sealer) -> str:
-    """The deployment's JSON as text."""
-    head = {"manifest": {"time": now(), "magic": _magic(ENGINE_VERSION), "version": ENGINE_VERSION}}
-    parts = [json.dumps(head, separators=(",", ":"))[1:-1]]
+def checkpoint_bytes(stack: str, deployment: Deployment | None, sealer: Sealer) -> bytes:
+    """The whole file of a stack; None is one that has never been deployed."""
+    body = [f'"stack":{json.dumps(stack)}'.encode()]
+    features: set[str] = set()
+    if deployment is not None:
+        entries = [entry_of(state, sealer) for state in deployment.resources]
+        features.update(*{entry.features for entry in entries})
+        body.append(b'"latest":' + _deployment_bytes(deployment, entries, sealer))
+    head = f'"version":4,"features":{json.dumps(sorted(features))}' if features else '"version":3'
+    return b"".join((b"{", head.encode(), b',"checkpoint":{', b",".join(body), b"}}"))
+
+
+def _deployment_bytes(deployment: Deployment, entries: Sequence[Entry], sealer: Sealer) -> bytes:
+    manifest = {"time": now(), "magic": _magic(ENGINE_VERSION), "version": ENGINE_VERSION}
+    parts = [_member("manifest", manifest)]
     if deployment.secrets_state:
-        providers = {"type": "passphrase", "state": {"salt": deployment.secrets_state}}
-        parts.append(f'"secrets_providers":{json.dumps(providers, separators=(",", ":"))}')
-    if deployment.resources:
-        parts.append(f'"resources":[{",".join(resource_text(state, sealer) for state in deployment.resources)}]')
+        parts.append(_member("secrets_providers", {"type": "passphrase", "state": {"salt": deployment.secrets_state}}))
+    if entries:
+        parts.append(b'"resources":[%b]' % b",".join([entry.data for entry in entries]))
     if deployment.pending:
-        entries = (f'{{"resource":{resource_text(p.resource, sealer)},"type":"{p.type}"}}' for p in deployment.pending)
-        parts.append(f'"pending_operations":[{",".join(entries)}]')
-    parts.append(f'"metadata":{json.dumps(deployment.metadata)}')
-    parts += [f"{json.dumps(key)}:{json.dumps(value)}" for key, value in deployment.extra.items()]
-    return "{" + ",".join(parts) + "}"
+        pending = (b'{"resource":%b,"type":"%b"}' % (entry_of(p.resource, sealer).data, p.type.encode())
+                   for p in deployment.pending)  # fmt: skip
+        parts.append(b'"pending_operations":[%b]' % b",".join(pending))
+    parts.append(_member("metadata", deployment.metadata))
+    parts += [_member(key, value) for key, value in deployment.extra.items()]
+    return b"{%b}" % b",".join(parts)
 
 
-def features_of(deployment: Deployment) -> list[str]:
-    """Features a reader must know to use this state; any makes the file version 4."""
-    found = set()
-    for state in deployment.resources:
-        if state.replace_with:
-            found.add("replaceWith")
-        if state.refresh_before_update:
-            found.add("refreshBeforeUpdate")
-        if state.taint:
-            found.add("taint")
-    return sorted(found)
-
-
-def checkpoint_text(stack: str, latest: str | None, features: Sequence[str]) -> str:
-    """The whole file."""
-    head = f'"version":4,"features":{json.dumps(list(features))}' if features else '"version":3'
-    body = f'"stack":{json.dumps(stack)}' + (f',"latest":{latest}' if latest else "")
-    return f'{{{head},"checkpoint":{{{body}}}}}'
+def _member(key: str, value: Any) -> bytes:
+    return f"{json.dumps(key)}:{json.dumps(value, separators=(',', ':'))}".encode()

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable
 
 from pulumi_embedded._backend import Backend
-from pulumi_embedded._checkpoint import checkpoint_text, deployment_text, features_of
+from pulumi_embedded._checkpoint import checkpoint_bytes
 from pulumi_embedded._errors import IntegrityError
-from pulumi_embedded._state import Deployment, PendingOperation, ResourceState, verify_integrity
+from pulumi_embedded._state import Deployment, Entry, IntegrityCheck, PendingOperation, ResourceState
 from pulumi_embedded._statejson import Sealer
 from pulumi_embedded._steps import (
     CREATE,
@@ -65,6 +65,9 @@ class SnapshotManager:
         self._elided = True
         self._waiting: list[asyncio.Future[None]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._left_of_base = 0
+        self._sound = IntegrityCheck()
+        self._sound_entries: list[Entry | None] = []
 
     # What steps do to the state
 
@@ -135,7 +138,9 @@ class SnapshotManager:
     def deployment(self) -> Deployment:
         """The state as it would be written now."""
         resources = [state for state in self._resources if state not in self._done]
-        resources += [state for state in self._base.resources if state not in self._done]
+        kept = [state for state in self._base.resources if state not in self._done]
+        self._left_of_base = len(kept)
+        resources += kept
         pending = [*self._pending.values(), *self._kept_creates]
         return Deployment(
             resources=_with_new_names(resources),
@@ -169,22 +174,35 @@ class SnapshotManager:
 
     async def _write_now(self) -> None:
         deployment = self.deployment()
-        broken: IntegrityError | None = None
-        try:
-            verify_integrity(deployment.resources)
-        except IntegrityError as error:
-            broken = error
-        text = deployment_text(deployment, self._sealer)
+        stack = self._backend.qualified(self._stack)
+        data = checkpoint_bytes(stack, deployment, self._sealer)
         if self._sealer.used and not deployment.secrets_state:
             # The first secret of this stack: the salt exists now.
             self._base.secrets_state = deployment.secrets_state = self._secrets_state()
-            text = deployment_text(deployment, self._sealer)
-        stack = self._backend.qualified(self._stack)
+            data = checkpoint_bytes(stack, deployment, self._sealer)
+        broken: IntegrityError | None = None
+        try:
+            self._verify(deployment.resources)
+        except IntegrityError as error:
+            broken = error
         # In a thread: a slow disk must not hold up the steps that run meanwhile.
-        whole = checkpoint_text(stack, text, features_of(deployment))
-        await asyncio.to_thread(self._backend.write, self._stack, whole)
+        await asyncio.to_thread(self._backend.write, self._stack, data)
         if broken is not None:
             raise broken
+
+    def _verify(self, resources: list[ResourceState]) -> None:
+        """Raise IntegrityError unless the list is sound. What this run added stands first, and is checked once."""
+        count = len(self._sound_entries)
+        if [state.entry for state in resources[:count]] != self._sound_entries:
+            self._sound, self._sound_entries, count = IntegrityCheck(), [], 0
+        added = max(len(resources) - self._left_of_base, count)
+        for state in resources[count:added]:
+            self._sound.add(state)
+            self._sound_entries.append(state.entry)
+        if added < len(resources):
+            check = self._sound.copy()
+            for state in resources[added:]:
+                check.add(state)
 
     async def close(self) -> None:
         """Write once more if anything was left unwritten."""

@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pulumi_embedded._backend import Backend, backend_root
-from pulumi_embedded._checkpoint import (
-    checkpoint_text,
-    deployment_text,
-    features_of,
-    load_deployment,
-    secrets_state_of,
-)
+from pulumi_embedded._checkpoint import load_deployment, secrets_state_of
 from pulumi_embedded._config import ConfigValue, StackConfig
 from pulumi_embedded._crypto import PassphraseCrypter, passphrase_from_environment
 from pulumi_embedded._errors import BackendError, ConfigError, StackNotFound
@@ -263,4 +257,4 @@ def plain_outputs(outputs: Mapping[str, Any]) -> str:
     return json.dumps({key: without_secrets(value) for key, value in outputs.items()}, indent=2)
 
 
-__all__ = ["Stack", "checkpoint_text", "deployment_text", "features_of", "open_backend", "open_stack", "run_here"]
+__all__ = ["Stack", "open_backend", "open_stack", "run_here"]

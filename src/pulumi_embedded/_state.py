@@ -56,12 +56,12 @@ class ResourceState:
     replacement_trigger: Any = None
     refresh_before_update: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
-    cached_json: str | None = field(default=None, repr=False)
+    entry: "Entry | None" = field(default=None, repr=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name != "cached_json":
-            object.__setattr__(self, "cached_json", None)
+        if name != "entry":
+            object.__setattr__(self, "entry", None)
 
     @property
     def is_provider(self) -> bool:
@@ -90,6 +90,17 @@ class ResourceState:
         """A shallow copy with an identity of its own."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return ResourceState(**values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """What writing a resource takes, kept until a field of it changes: a state is written far oftener than changed."""
+
+    data: bytes
+    needs: frozenset[str]
+    """URNs that have to stand before it."""
+    features: frozenset[str]
+    """What a reader has to know to use it."""
 
 
 _FIELDS: tuple[tuple[str, str], ...] = (
@@ -152,11 +163,27 @@ def resource_to_json(state: ResourceState, sealer: Sealer) -> dict[str, Any]:
     return data
 
 
-def resource_text(state: ResourceState, sealer: Sealer) -> str:
-    """`resource_to_json` as text, remembered until a field changes."""
-    if state.cached_json is None:
-        state.cached_json = json.dumps(resource_to_json(state, sealer), separators=(",", ":"), ensure_ascii=False)
-    return state.cached_json
+def entry_of(state: ResourceState, sealer: Sealer) -> Entry:
+    """What is written of a resource; worked out again only when a field has changed."""
+    if state.entry is None:
+        text = json.dumps(resource_to_json(state, sealer), separators=(",", ":"), ensure_ascii=False)
+        state.entry = Entry(text.encode(), _needs(state), _features(state))
+    return state.entry
+
+
+def _needs(state: ResourceState) -> frozenset[str]:
+    urns = {*state.dependencies, *(urn for urns in state.property_dependencies.values() for urn in urns)}
+    urns.update(urn for urn in (state.parent, state.deleted_with) if urn)
+    return frozenset(urns)
+
+
+def _features(state: ResourceState) -> frozenset[str]:
+    known = (
+        ("replaceWith", state.replace_with),
+        ("refreshBeforeUpdate", state.refresh_before_update),
+        ("taint", state.taint),
+    )
+    return frozenset(name for name, used in known if used)
 
 
 @dataclass
@@ -185,28 +212,50 @@ def now() -> str:
 
 def verify_integrity(resources: Iterable[ResourceState]) -> None:
     """Raise IntegrityError unless everything an entry refers to stands before it."""
-    seen: set[str] = set()
-    live: set[str] = set()
-    providers: set[str] = set()
+    check = IntegrityCheck()
     for state in resources:
+        check.add(state)
+
+
+class IntegrityCheck:
+    """The check of a list of resources, one after the other; `copy` goes on from here without changing this one."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._live: set[str] = set()
+        self._providers: set[str] = set()
+
+    def copy(self) -> "IntegrityCheck":
+        """One that has seen the same."""
+        other = IntegrityCheck()
+        other._seen, other._live, other._providers = set(self._seen), set(self._live), set(self._providers)
+        return other
+
+    def add(self, state: ResourceState) -> None:
+        """Take the next resource; IntegrityError says what is wrong with it."""
         urn = state.urn
         if not state.custom and state.id:
             raise IntegrityError(f"{urn} is a component, and has an id")
-        if state.is_provider:
-            providers.add(f"{urn}::{state.id}")
-        if state.provider and state.provider not in providers and not state.pending_replacement:
+        if is_provider_type(state.type):
+            self._providers.add(f"{urn}::{state.id}")
+        if state.provider and state.provider not in self._providers and not state.pending_replacement:
             raise IntegrityError(f"{urn} refers to unknown provider {state.provider}")
+        needs = state.entry.needs if state.entry is not None else _needs(state)
+        if not needs <= self._seen:
+            raise IntegrityError(self._missing(state))
+        if not state.delete:
+            if urn in self._live:
+                raise IntegrityError(f"duplicate resource {urn}")
+            self._live.add(urn)
+        self._seen.add(urn)
+
+    def _missing(self, state: ResourceState) -> str:
+        urn, seen = state.urn, self._seen
         if state.parent and state.parent not in seen:
-            raise IntegrityError(f"{urn} refers to parent {state.parent}, which is not before it")
+            return f"{urn} refers to parent {state.parent}, which is not before it"
         for name, urns in (("", state.dependencies), *state.property_dependencies.items()):
             for dependency in urns:
                 if dependency not in seen:
                     of = f" of `{name}`" if name else ""
-                    raise IntegrityError(f"{urn}: dependency{of} {dependency} is not before it")
-        if state.deleted_with and state.deleted_with not in seen:
-            raise IntegrityError(f"{urn} is deleted with {state.deleted_with}, which is not before it")
-        if not state.delete:
-            if urn in live:
-                raise IntegrityError(f"duplicate resource {urn}")
-            live.add(urn)
-        seen.add(urn)
+                    return f"{urn}: dependency{of} {dependency} is not before it"
+        return f"{urn} is deleted with {state.deleted_with}, which is not before it"
