@@ -102,11 +102,65 @@ class Levers:
     async def forget_requests(self) -> None:
         await self._call("DELETE", "requests")
 
+    # --- the world behind the service -------------------------------------------------------------------------------
+
+    async def advance(self, seconds: float) -> float:
+        """Skip time; the emulator's time now, in seconds since the epoch."""
+        return float((await self._json("POST", "clock", {"advance_s": seconds}))["now"])
+
+    async def clock(self) -> Json:
+        return await self._json("GET", "clock")
+
+    async def capacity(self, places: dict[str, int | None] | None = None) -> dict[str, int]:
+        """Set how many workers GPU pools, GPU types or `*` hold (None: no limit) and keep the rest; all limits now."""
+        if places is None:
+            return await self._json("GET", "capacity")
+        return await self._json("PUT", "capacity", places)
+
+    async def workers(
+        self,
+        endpoint: str,
+        *,
+        crash_after_s: float | None = None,
+        exit_code: int = 1,
+        pull_seconds: float | None = None,
+        shown_as: str | None = None,
+    ) -> Json:
+        """What befalls workers of an endpoint (id, name or `*`) that start from now on; nothing: no rule any more."""
+        return await self._json(
+            "PUT",
+            "workers",
+            {
+                "endpoint": endpoint,
+                "crash_after_s": crash_after_s,
+                "exit_code": exit_code,
+                "pull_seconds": pull_seconds,
+                "shown_as": shown_as,
+            },
+        )
+
+    async def worker_rules(self) -> list[Json]:
+        found: list[Json] = (await self._call("GET", "workers"))["workers"]
+        return found
+
+    async def clear_workers(self) -> None:
+        """Nothing befalls workers any more that start from now on."""
+        await self._call("DELETE", "workers")
+
     # --- what was made ----------------------------------------------------------------------------------------------
 
     async def reset(self, *, force: bool = False) -> None:
         """Delete everything that was made; refused while workers run, unless `force`. Levers stay as they are."""
         await self._call("POST", "reset?force" if force else "reset")
+
+    async def dump(self) -> Json:
+        """Everything that was made, secrets in clear."""
+        return await self._json("GET", "dump")
+
+    async def load(self, dump: Any) -> dict[str, int]:
+        """Put a dump in place of everything that was made; how many rows each table has now."""
+        loaded: dict[str, int] = (await self._call("POST", "load", dump))["loaded"]
+        return loaded
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
