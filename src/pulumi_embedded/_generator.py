@@ -30,7 +30,7 @@ from pulumi_embedded._steps import (
     Step,
 )
 from pulumi_embedded._urn import is_provider_type, split_provider
-from pulumi_embedded._values import PropertyMap, Unknown, equal, has_unknown, without_secrets
+from pulumi_embedded._values import PropertyMap, Unknown, equal, has_unknown, without_secrets, without_unknowns
 
 RunChain = Callable[[Sequence[Step]], Awaitable[bool]]
 
@@ -126,6 +126,9 @@ class Generator:
         if new.is_provider:
             inputs, failures = await deployment.registry.check(new.urn, olds, news)
         else:
+            if not deployment.preview:
+                # Only outputs of something that failed (continue-on-error) are unknown now; the step will be skipped.
+                news = without_unknowns(news)
             inputs, failures = await deployment.provider_of(new).check(new.urn, olds, news)
         if not failures and not deployment.preview and not new.is_provider and has_unknown(inputs):
             raise EngineError(f"{new.urn}: the provider's Check returned unknown values outside a preview")

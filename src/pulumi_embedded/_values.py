@@ -101,6 +101,21 @@ def rebuild(value: Any, change: Callable[[Any], Any]) -> Any:
     return value
 
 
+def without_unknowns(value: Any) -> Any:
+    """A copy without what is not known: keys and elements that are unknown are left out, as if never given."""
+    if isinstance(value, dict):
+        return {key: without_unknowns(item) for key, item in value.items() if not _is_unknown(item)}
+    if isinstance(value, list):
+        return [without_unknowns(item) for item in value if not _is_unknown(item)]
+    if isinstance(value, Secret):
+        return Secret(without_unknowns(value.value))
+    return value
+
+
+def _is_unknown(value: Any) -> bool:
+    return isinstance(value, Unknown) or (isinstance(value, Secret) and _is_unknown(value.value))
+
+
 def without_secrets(value: Any) -> Any:
     """A copy with every secret replaced by what it holds."""
     if isinstance(value, Secret):
