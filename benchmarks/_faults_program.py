@@ -80,6 +80,7 @@ for item in wish["endpoints"]:
         **given,
     )
     pulumi.export(item["name"], endpoint.id)
+    pulumi.export(f"{item['name']}-env", endpoint.env)
 """
 
 

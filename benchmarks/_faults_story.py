@@ -253,7 +253,7 @@ def _change(chance: random.Random, wish: Wish, kind: str, item: Json) -> None:
 
 def _disturbed(chance: random.Random, command: Literal["up", "destroy"], wish: Wish) -> Step:
     kill = _kill(chance) if chance.random() < 0.5 else None
-    faults = [_fault(chance) for _ in range(chance.randint(0 if kill else 1, 3))]
+    faults = [_fault(chance) for _ in range(chance.randint(0 if kill else 1, 4))]
     return Step(command, wish, tuple(faults), kill)
 
 
