@@ -170,10 +170,18 @@ class Client:
         base_url: str | None = None,
         repeatable: bool = False,
         optional: bool = False,
+        on_send: Callable[[], None] | None = None,
     ) -> Json:
         """`request`, where the answer has to be a JSON object."""
         answer = await self.request(
-            method, path, json=json, params=params, base_url=base_url, repeatable=repeatable, optional=optional
+            method,
+            path,
+            json=json,
+            params=params,
+            base_url=base_url,
+            repeatable=repeatable,
+            optional=optional,
+            on_send=on_send,
         )
         if answer is None:
             raise UnreadableAnswer(
@@ -193,6 +201,7 @@ class Client:
         base_url: str | None = None,
         repeatable: bool = False,
         optional: bool = False,
+        on_send: Callable[[], None] | None = None,
         try_timeout_s: float | None = None,
         total_timeout_s: float | None = None,
     ) -> Json | None:
@@ -205,6 +214,8 @@ class Client:
         `optional` declares that nothing depends on the call: it never waits for the rate limit, and leaves a part of
         it to the others; RateLimited then says that nothing was sent. Time spent in the queue for the rate limit does
         not count against `total_timeout_s`.
+
+        `on_send` is called each time right before the call leaves, when all waiting is over.
         """
         method = method.upper()
         call = redact(f"{method} {path}")
@@ -224,6 +235,8 @@ class Client:
                     continue  # while we stood in line the last of the window went to others
                 deadline += self._clock() - waits_since
                 tries += 1
+                if on_send is not None:
+                    on_send()
                 left_at = budget.take()
                 headers: Mapping[str, str] | None = None
                 try:

@@ -1,7 +1,7 @@
 """The collections of the control plane: lists that are walked to their end, and one verb per route."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redaction import register_secret
@@ -49,10 +49,13 @@ class Collection:
         """As `read`, for what many others refer to: the same answer may serve again for half a minute."""
         return await self._shared.look_up(resource_id)
 
-    async def create(self, body: Json) -> Json:
-        """Create. Never repeated after a lost answer: on an `ambiguous` error look with `find_by_name` first."""
+    async def create(self, body: Json, *, on_send: Callable[[], None] | None = None) -> Json:
+        """Create. Never repeated after a lost answer: on an `ambiguous` error look with `find_by_name` first.
+
+        `on_send` is called right before the call leaves: from then on there may be something at RunPod.
+        """
         with self._shared.writing():
-            created = await self._client.document("POST", self._path, json=body)
+            created = await self._client.document("POST", self._path, json=body, on_send=on_send)
         if not isinstance(created.get("id"), str) or not created["id"]:
             raise UnreadableAnswer(f"POST {self._path}: the answer has no id", status=201, ambiguous=True)
         return created
@@ -89,11 +92,11 @@ class Registries(Collection):
                 stack.enter_context(other._shared.writing())
             await super().delete(resource_id)
 
-    async def create(self, body: Json) -> Json:
+    async def create(self, body: Json, *, on_send: Callable[[], None] | None = None) -> Json:
         """Create; the password is hidden from then on in everything that goes through `redact`."""
         password = body.get("password")
         register_secret(password if isinstance(password, str) else None)
-        return await super().create(body)
+        return await super().create(body, on_send=on_send)
 
 
 async def listing(client: "Client", path: str, key: str, params: Mapping[str, object] | None = None) -> Items:

@@ -129,7 +129,10 @@ class Transport:
         lines: list[str] = []
         headers: Mapping[str, str] | None = None
         try:
-            async with asyncio.timeout(_STREAM_TIMEOUT_S), session.get(url, allow_redirects=False) as answer:
+            async with (
+                asyncio.timeout(_STREAM_TIMEOUT_S),
+                session.get(url, allow_redirects=False, trace_request_ctx=[]) as answer,
+            ):
                 headers = answer.headers.copy()
                 # Silence after the backlog means that what follows is live.
                 while answer.status == 200 and len(lines) < _MAX_STREAM_LINES:

@@ -4,6 +4,7 @@ Every answer is kept in its wire form, so that a test can search all of them for
 """
 
 import json
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -271,7 +272,10 @@ async def engine(
     def new_session(settings: Settings, listener: GrpcEngine) -> Session:
         return Session(settings, listener, poll_s=poll_s)
 
-    provider = RunPodProvider("1.2.3", environ=environ or {}, project_dir=project_dir, new_session=new_session)
+    scratch = tempfile.TemporaryDirectory()
+    provider = RunPodProvider(
+        "1.2.3", environ=environ or {}, project_dir=project_dir or Path(scratch.name), new_session=new_session
+    )
     server = grpc.aio.server()
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -289,6 +293,7 @@ async def engine(
         await server.stop(0)
         await provider.close()
         await engine_server.stop(0)
+        scratch.cleanup()
 
 
 def empty_struct() -> struct_pb2.Struct:

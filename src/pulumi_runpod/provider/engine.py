@@ -4,6 +4,7 @@ What a plugin prints goes to debug logs only, so status lines and warnings are s
 is shown beside the resource while it is worked on and then forgotten. Losing a line never fails an operation.
 """
 
+import asyncio
 import logging
 from typing import Any, Protocol
 
@@ -46,6 +47,20 @@ class GrpcEngine:
             await self._channel.close(None)
         self._channel = self._stub = None
         self._address = ""
+
+    async def gone(self) -> None:
+        """Return when an engine that was there is there no more. Waits for ever where there never was one."""
+        channel, was_there = self._channel, False
+        if channel is None:
+            await asyncio.Event().wait()
+        assert channel is not None
+        while True:
+            state = channel.get_state(try_to_connect=True)
+            if state is grpc.ChannelConnectivity.READY:
+                was_there = True
+            elif was_there and state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                return  # it listened on this machine: a connection that is refused will not come back
+            await channel.wait_for_state_change(state)
 
     async def status(self, urn: str, message: str) -> None:
         await self._send(engine_pb2.INFO, urn, message, ephemeral=True)

@@ -60,9 +60,15 @@ async def _serve(engine_address: str) -> None:
     await server.start()
     # The engine reads exactly this line; nothing else may ever go to stdout.
     print(port, flush=True)  # noqa: T201
-    await stop.wait()
+    told = asyncio.create_task(stop.wait())
+    # An engine that is killed tells nobody. A provider that was attached for debugging outlives its engines.
+    gone = asyncio.create_task(provider.engine.gone())
+    await asyncio.wait({told, gone} if engine_address else {told}, return_when=asyncio.FIRST_COMPLETED)
+    engine_is_gone = not told.done()
+    for task in (told, gone):
+        task.cancel()
     await server.stop(grace=1)
-    await provider.close()
+    await provider.close(engine_is_gone=engine_is_gone)
 
 
 def project_root(start: Path) -> Path:

@@ -13,7 +13,6 @@ import aiohttp
 
 from pulumi_runpod.provider.errors import excerpt, said
 from pulumi_runpod.provider.session import Session
-from pulumi_runpod.provider.worker_logs import last_lines
 from runpod_rest import Client, NotFound, RateLimited, RunPodError, Unauthorized, allowed_hosts_from, check_destination
 
 Json = dict[str, Any]
@@ -21,11 +20,14 @@ DEFAULT_PROBE: Json = {"openai_route": "/v1/models"}
 _STATUS_EVERY_S = 10.0
 _WORKERS_EVERY_POLLS = 5
 """Workers are looked at less often than the probe: the control plane allows few calls a minute, the job API many."""
+_POLLS_PER_WAITING = 2
+"""Many endpoints that wait at once look more rarely each: all of them together every other second."""
 _MAX_FAILED_PROBES = 3
 _MAX_CRASHES = 3
 _MAX_LOST_CALLS = 10
 _UNDECIDED_PROBES = 3
 _LOG_LINES = 6
+_LOG_LINE_LENGTH = 300
 
 
 class NotReady(Exception):
@@ -67,12 +69,14 @@ class Readiness:
     async def wait(self) -> None:
         """Return when the endpoint has answered. Raises NotReady or Cancelled; leaves no probe job behind."""
         client = await self._session.client()
+        self._session.waiting_until_ready += 1
         try:
             if self._type == "QUEUE":
                 await self._wait_for_job(client)
             else:
                 await self._wait_for_http(client)
         finally:
+            self._session.waiting_until_ready -= 1
             if self._job is not None:
                 await self._drop_job(client)
         seconds = self._session.clock() - self._started
@@ -181,11 +185,13 @@ class Readiness:
 
     async def _look_at_workers(self, client: Client, *, now: bool = False) -> None:
         since = self._session.clock() - self._looked_at
-        if not now and since < _WORKERS_EVERY_POLLS * self._session.poll_s:
+        polls = max(_WORKERS_EVERY_POLLS, _POLLS_PER_WAITING * self._session.waiting_until_ready)
+        if not now and since < polls * self._session.poll_s:
             return
         self._looked_at = self._session.clock()
         try:
-            answer = await client.endpoint_workers(self._id)
+            # A look only makes the status line richer, and crashes known earlier: creates go first.
+            answer = await client.endpoint_workers(self._id, optional=not now)
         except NotFound as error:
             raise NotReady([f"the endpoint {self._id} is gone; somebody deleted it while it was starting"]) from error
         except RunPodError:
@@ -244,11 +250,13 @@ class Readiness:
 
     async def _log_reasons(self) -> list[str]:
         """The last lines of the worker that crashed last, or of one that is still not ready."""
+        client = await self._session.client()
         candidates = [*reversed(self._crashed), *(w for w, s in self._states.items() if s in _TROUBLED)]
         for worker_id in dict.fromkeys(candidates):
-            lines = await last_lines(self._session.settings, self._id, worker_id, _LOG_LINES)
+            lines = await client.worker_log_tail(self._id, worker_id, _LOG_LINES)
             if lines:
-                return [f"worker {worker_id}, last log lines: " + " | ".join(lines)]
+                said_last = " | ".join(line[:_LOG_LINE_LENGTH] for line in lines)
+                return [f"worker {worker_id}, last log lines: {said_last}"]
         return []
 
     async def _drop_job(self, client: Client) -> None:

@@ -22,6 +22,7 @@ from pulumi_runpod.provider.engine import GrpcEngine
 from pulumi_runpod.provider.errors import Code, InitFailed, ProviderError, one_line, status_of
 from pulumi_runpod.provider.functions import invoke
 from pulumi_runpod.provider.generate.schema import schema_json
+from pulumi_runpod.provider.journal import Journal
 from pulumi_runpod.provider.resources import Call, Controller, controllers
 from pulumi_runpod.provider.session import Session, current_urn
 from pulumi_runpod.provider.values import Properties, path_root, plain, secret_texts
@@ -62,9 +63,9 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         self._controllers: dict[str, Controller] = {}
         self._cancelled = False
 
-    async def close(self) -> None:
+    async def close(self, *, engine_is_gone: bool = False) -> None:
         if self._session is not None:
-            await self._session.close()
+            await self._session.close(engine_is_gone=engine_is_gone)
         await self.engine.close()
 
     # Getting acquainted.
@@ -137,9 +138,13 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             if self._session is not None:
                 await self._session.close()
             self._session = self._new_session(settings, self.engine)
+            # The provider resource's id is random and stands in one state alone; a preview that makes it has none yet.
+            owner = request.id or request.urn
+            self._session.journal = Journal(self._project_dir, owner)
             if self._cancelled:
                 self._session.cancel()
             self._controllers = controllers(self._session)
+            await self._tell_leftovers(self._session, request.urn)
             return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
         return await self._guard(context, request.urn, work)
@@ -151,9 +156,10 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.CheckResponse:
         async def work() -> provider_pb2.CheckResponse:
             controller, call = self._controller(request.urn)
-            inputs, failures = await controller.check(
-                call, _take(request.olds), _take(request.news), request.randomSeed
-            )
+            olds = _take(request.olds)
+            if olds:
+                self._in_state(request.urn)
+            inputs, failures = await controller.check(call, olds, _take(request.news), request.randomSeed)
             _register(inputs)
             return provider_pb2.CheckResponse(
                 inputs=to_struct(inputs),
@@ -167,6 +173,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.DiffResponse:
         async def work() -> provider_pb2.DiffResponse:
             controller, _ = self._controller(request.urn)
+            self._in_state(request.urn, request.id)
             difference = controller.diff(_take(request.olds), _take(request.old_inputs), _take(request.news))
             changes = difference.changes
             return provider_pb2.DiffResponse(
@@ -190,8 +197,17 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             if request.preview:
                 planned = controller.planned_outputs(inputs, None)
                 return provider_pb2.CreateResponse(id="", properties=to_struct(planned))
-            resource_id, outputs = await controller.create(call, inputs)
-            return provider_pb2.CreateResponse(id=resource_id, properties=to_struct(outputs))
+            journal = self._configured().journal
+            try:
+                resource_id, outputs = await controller.create(call, inputs)
+                answer = provider_pb2.CreateResponse(id=resource_id, properties=to_struct(outputs))
+            except InitFailed:
+                journal.answered(request.urn)  # the engine keeps what failed to become ready
+                raise
+            finally:
+                await self._tell_trouble(journal, request.urn)
+            journal.answered(request.urn)
+            return answer
 
         return await self._guard(context, request.urn, work)
 
@@ -202,6 +218,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
 
         async def work() -> provider_pb2.ReadResponse:
             controller, call = self._controller(request.urn, request.timeout)
+            self._in_state(request.urn, request.id)
             found = await controller.read(call, request.id, _take(request.inputs), _take(request.properties))
             if found is None:
                 return provider_pb2.ReadResponse(id="")
@@ -218,6 +235,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             olds, old_inputs, news = _take(request.olds), _take(request.old_inputs), _take(request.news)
             if request.preview:
                 return provider_pb2.UpdateResponse(properties=to_struct(controller.planned_outputs(news, olds)))
+            self._in_state(request.urn, request.id)
             outputs = await controller.update(call, request.id, olds, old_inputs, news)
             return provider_pb2.UpdateResponse(properties=to_struct(outputs))
 
@@ -227,6 +245,13 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         async def work() -> empty_pb2.Empty:
             controller, call = self._controller(request.urn, request.timeout)
             _take(request.properties)
+            session = self._configured()
+            if (request.urn, request.id) in session.taken_over:
+                # A replacement took this very resource over, so the engine's state knew it all the time.
+                text = f"kept {request.id}: this run took it over as the replacement of itself"
+                await session.engine.warning(request.urn, text)
+                return empty_pb2.Empty()
+            self._in_state(request.urn, request.id)
             await controller.delete(call, request.id)
             return empty_pb2.Empty()
 
@@ -260,6 +285,32 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         if self._session is None:
             raise ProviderError("the runpod provider was asked to work before it was configured", Code.INTERNAL)
         return self._session
+
+    def _in_state(self, urn: str, resource_id: str = "") -> None:
+        """The engine's call shows that its state has this resource."""
+        session = self._configured()
+        session.urns_in_state.add(urn)
+        if resource_id:
+            session.seen_ids.add(resource_id)
+            session.journal.engine_knows_id(resource_id)
+        session.journal.engine_knows_urn(urn)
+
+    async def _tell_leftovers(self, session: Session, provider_urn: str) -> None:
+        """Say what an interrupted run may have left: only `up` of the same resource can take it over."""
+        for note in session.journal.unanswered():
+            what = f"the {note.kind} {note.id or repr(note.name)} for {note.urn.rsplit('::', 1)[-1]}"
+            place = session.journal.place(note.urn)
+            await session.engine.info(
+                provider_urn,
+                f"an earlier run was interrupted while it made {what}: `up` takes it over; if the program does not "
+                f"have it any more, delete it at RunPod, then the note {place}",
+            )
+
+    async def _tell_trouble(self, journal: Journal, urn: str) -> None:
+        problem, journal.problem = journal.problem, ""
+        if problem:
+            text = f"creates cannot be noted down ({problem}); after a kill, look at RunPod for what nobody knows"
+            await self.engine.warning(urn, text)
 
     def _controller(self, urn: str, timeout_s: float = 0.0) -> tuple[Controller, Call]:
         self._configured()

@@ -1,15 +1,23 @@
-"""What one configured provider shares between its resources: client, engine, cancellation, what it has seen."""
+"""What one configured provider shares between its resources: client, engine, cancellation, what it saw and made."""
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from pulumi_runpod.provider.config import Settings
 from pulumi_runpod.provider.engine import Engine
 from pulumi_runpod.provider.errors import Cancelled, Code, ProviderError
-from runpod_rest import Client, RunPodError, Wait
+from pulumi_runpod.provider.journal import Journal
+from runpod_rest import RATE_LIMIT, Client, Wait
+
+Result = TypeVar("Result")
+_LAST_WORDS_S = 3.0
+"""The engine gives a plugin five seconds to end."""
+_LAST_CALLS_S = 35.0
+"""Nobody hurries us when the engine is gone: a create that is under way may be answered yet, and is noted then."""
 
 current_urn: ContextVar[str] = ContextVar("current_urn", default="")
 """The resource that is being worked on, for messages that arise deep below."""
@@ -33,13 +41,24 @@ class Session:
         self.poll_s = poll_s
         """Pause between two looks at the cloud; tests shorten it."""
         self.cancelled = asyncio.Event()
-        self.known_ids: dict[str, set[str]] = {}
-        """By kind of resource: what existed before our first create, and what we made since."""
+        self.known_items: dict[str, dict[str, Any]] = {}
+        """By kind of resource and id: what existed before our first create, and what we made since."""
+        self.journal = Journal(None, "")
+        """Creates that the engine may not know of yet."""
+        self.seen_ids: set[str] = set()
+        """Ids that the engine named, or that we made for it: they belong to somebody."""
+        self.urns_in_state: set[str] = set()
+        """Resources that the state held when this run began with them."""
+        self.taken_over: set[tuple[str, str]] = set()
+        """URN and id of what an interrupted run had left behind and this run took over."""
+        self.waiting_until_ready = 0
+        """Endpoints whose workers are looked at now; they share the rate limit."""
         self.create_locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._client = client
         self._entered = client is not None
         self._opening = asyncio.Lock()
         self._notices: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Task[Any]] = set()
 
     async def client(self) -> Client:
         """The API client, or one clear error where there is no key."""
@@ -52,6 +71,7 @@ class Session:
                     self.settings.api_url,
                     self.settings.jobs_url,
                     loopback_only=self.settings.loopback_only,
+                    sleep=self.pause,
                     on_wait=self._tell_wait,
                 )
                 await self._client.__aenter__()
@@ -73,7 +93,22 @@ class Session:
     def cancel(self) -> None:
         self.cancelled.set()
 
-    async def close(self) -> None:
+    async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Await `work`, which goes on to its end also when the engine gives up waiting for us."""
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work_done)
+        return await asyncio.shield(task)
+
+    async def close(self, *, engine_is_gone: bool = False) -> None:
+        """End. Unless the engine is gone it ends us in good order, and has written down every answer it got."""
+        self.cancel()
+        if self._work:
+            await asyncio.wait(self._work, timeout=_LAST_CALLS_S if engine_is_gone else _LAST_WORDS_S)
+        for task in self._work:
+            task.cancel()
+        if not engine_is_gone:
+            self.journal.close()
         if self._client is not None and self._entered:
             await self._client.__aexit__(None, None, None)
         self._client = None
@@ -83,20 +118,15 @@ class Session:
     def _tell_wait(self, wait: Wait) -> None:
         if wait.seconds < 1:
             return
-        message = f"waiting {wait.seconds:.0f} s for RunPod ({wait.reason})"
+        if wait.reason == RATE_LIMIT:
+            message = f"waiting {wait.seconds:.0f} s for RunPod's rate limit"
+        else:
+            message = f"waiting {wait.seconds:.0f} s for RunPod ({wait.reason})"
         notice = asyncio.get_running_loop().create_task(self.engine.status(current_urn.get(), message))
         self._notices.add(notice)
         notice.add_done_callback(self._notices.discard)
 
-
-class ContentUnavailable(Exception):
-    """Something that only RunPod knows cannot be had now: no key, or no connection."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-        super().__init__(why)
-
-
-def is_unreachable(error: Exception) -> bool:
-    """Whether an error means "nobody there", as against "somebody said no"."""
-    return isinstance(error, RunPodError) and error.__class__.__name__ == "NetworkError"
+    def _work_done(self, task: asyncio.Task[Any]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits gets it; else nobody is left to hear it

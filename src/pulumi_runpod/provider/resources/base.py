@@ -1,21 +1,23 @@
 """What every resource does the same way, driven by its declaration. A resource adds only what is its own."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from pulumi_runpod.declarations import NOT_CLEARABLE, Field, Flag, ListOf, MapOf, Resource, nothing
 from pulumi_runpod.provider.checking import Failure, check_fields
-from pulumi_runpod.provider.creating import create_once
+from pulumi_runpod.provider.creating import Order, create_once, holds_secret
 from pulumi_runpod.provider.diffing import Changes, changed_roots, diff_fields, same
 from pulumi_runpod.provider.errors import Code, ProviderError, said
 from pulumi_runpod.provider.reading import inputs_from_outputs, mark_secrets, outputs_from_answer
 from pulumi_runpod.provider.session import Session
 from pulumi_runpod.provider.values import UNKNOWN, Properties, Value, path_root, plain
-from runpod_rest import BadRequest, Client, Conflict, NetworkError, NotFound
+from runpod_rest import BadRequest, Client, Conflict, NotFound, RunPodError
 
 Json = dict[str, Any]
 _DELETE_TIMEOUT_S = 300.0
+_PATCH_TRIES = 4
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -42,7 +44,9 @@ class Collection(Protocol):
 
     async def get(self, resource_id: str) -> Json: ...
 
-    async def create(self, body: Json) -> Json: ...
+    async def read(self, resource_id: str) -> Json: ...
+
+    async def create(self, body: Json, *, on_send: Callable[[], None] | None = None) -> Json: ...
 
     async def delete(self, resource_id: str) -> None: ...
 
@@ -142,13 +146,41 @@ class Controller:
         return self.computed(answer, mark_secrets(fields, outputs, *patterns))
 
     async def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        del call
         client = await self.session.client()
-        body = self.create_body(inputs)
-        made = await create_once(
-            self.session, self.kind, self.collection(client), body, lambda item: self.made_by(item, body)
+
+        async def bring_in_line(item: Json) -> Json | None:
+            return await self.bring_in_line(item, inputs)
+
+        order = Order(
+            urn=call.urn,
+            kind=self.kind,
+            collection=self.collection(client),
+            body=self.create_body(inputs),
+            hidden=self.hidden(inputs),
+            made_by=self.made_by,
+            bring_in_line=bring_in_line,
         )
+        made = await create_once(self.session, order)
         return str(made["id"]), self.outputs(made, inputs)
+
+    async def bring_in_line(self, item: Json, inputs: Properties) -> Json | None:
+        """Make an item that an interrupted run made what `inputs` say now, or None where only a new one can be."""
+        if any(field.write_only and inputs.get(field.wire) is not None for field in self.declaration.inputs):
+            return None  # nobody can tell what it was made with
+        outputs = self.outputs(item, inputs)
+        difference = self.diff(outputs, self.read_inputs(outputs, {}), inputs)
+        if difference.replaces:
+            return None
+        body = self.update_body(difference.changes, inputs)
+        return await self.patch(str(item["id"]), body) if body else item
+
+    def hidden(self, inputs: Properties) -> frozenset[str]:
+        """Members of the create body that hold something secret."""
+        return frozenset(
+            field.wire
+            for field in self.declaration.inputs
+            if field.secret or field.write_only or holds_secret(inputs.get(field.wire))
+        )
 
     async def read(
         self, call: Call, resource_id: str, old_inputs: Properties, olds: Properties
@@ -157,7 +189,7 @@ class Controller:
         del call
         client = await self.session.client()
         try:
-            answer = await self.collection(client).get(resource_id)
+            answer = await self.collection(client).read(resource_id)
         except NotFound:
             return None
         outputs = self.outputs(answer, old_inputs, olds)
@@ -182,14 +214,17 @@ class Controller:
         if not body:
             current: Json = await collection.get(resource_id)
             return current
-        try:
-            answer: Json = await collection.update(resource_id, body)
-        except NetworkError as error:
-            if not error.ambiguous:
-                raise
-            await self.session.pause(self.session.poll_s)
-            answer = await collection.update(resource_id, body)
-        return answer
+        tries = 0
+        while True:
+            try:
+                answer: Json = await collection.update(resource_id, body)
+            except RunPodError as error:
+                tries += 1
+                if not error.ambiguous or tries == _PATCH_TRIES:
+                    raise
+                await self.session.pause(self.session.poll_s * tries)
+            else:
+                return answer
 
     async def delete(self, call: Call, resource_id: str) -> None:
         """Delete; what is gone already counts as deleted, what is still in use is tried again until time is up."""

@@ -76,6 +76,11 @@ class ContainerController(Controller):
             body = {**_without(body, KEYS), **command_body(news, clear=True)}
         return body
 
+    def hidden(self, inputs: Properties) -> frozenset[str]:
+        hidden = super().hidden(inputs)
+        # The three spellings say the same, so one that is secret makes all of them so.
+        return hidden | frozenset(KEYS) if hidden & frozenset(KEYS) else hidden
+
     def made_by(self, item: Json, body: Json) -> bool:
         return same_command(_filled(item), body) and super().made_by(item, _without(body, KEYS))
 

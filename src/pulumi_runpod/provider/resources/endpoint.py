@@ -74,7 +74,7 @@ class EndpointController(ContainerController):
 
     async def _fetch_template(self, template_id: str) -> Json:
         client = await self.session.client()
-        return await client.templates.get(template_id)
+        return await client.templates.look_up(template_id)
 
     async def rules(self, call: Call, inputs: Properties, failures: list[Failure]) -> Properties:
         inputs = await super().rules(call, inputs, failures)
