@@ -1,6 +1,5 @@
 """The emulator as a process of its own, and the little of its HTTP interface that the benchmark needs."""
 
-import ctypes
 import hashlib
 import http.client
 import json
@@ -12,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks._faults_process import die_with
 from benchmarks._faults_program import ROOT
 from benchmarks._faults_story import IMAGES, Json
 
@@ -37,7 +37,7 @@ class Cloud:
             [sys.executable, "-m", "runpod_emulator", "--port", "0", "--state", str(folder / "cloud"),
              "--image-root", str(folder / "images"), "--log-level", "info"],
             env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=self._log, preexec_fn=_die_with(os.getpid()),
+            stderr=self._log, preexec_fn=die_with(os.getpid()),
         )  # fmt: skip
         try:
             self.url = self._ready()
@@ -97,15 +97,6 @@ class Cloud:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._log.close()
-
-
-def _die_with(parent: int) -> Any:
-    def ask() -> None:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # 1 = PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
 
 
 def _write_images(root: Path) -> None:

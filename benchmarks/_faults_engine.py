@@ -6,7 +6,6 @@ started as `python -m pulumi_embedded`, the way users do. This process must have
 """
 
 import contextlib
-import ctypes
 import importlib
 import itertools
 import os
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks._faults_process import die_with
 from benchmarks._faults_program import PLUGIN, ROOT, STACK, Project
 from benchmarks._faults_story import Kill, Step
 
@@ -27,7 +27,6 @@ _PATIENCE_S = 60.0
 """No run of the engine may take longer: longer than every wait in a story together."""
 _LOOK_S = 0.015
 _SAMPLE_S = 0.08
-_PR_SET_PDEATHSIG = 1
 _MODULES = (
     "pulumi_embedded._cli",
     "pulumi_embedded._commands",
@@ -192,6 +191,7 @@ def _start_command(project: Project, arguments: list[str], log: Path) -> int:
         process = subprocess.Popen(
             [sys.executable, "-m", "pulumi_embedded", *arguments], env=environment, stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=die_with(os.getpid()),
         )  # fmt: skip
     process.returncode = 0  # `_watch` reaps it
     return process.pid
@@ -200,15 +200,13 @@ def _start_command(project: Project, arguments: list[str], log: Path) -> int:
 def _fork(project: Project, arguments: list[str], log: Path, kill: Kill | None) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
-    parent = os.getpid()
+    ends_with_us = die_with(os.getpid())
     pid = os.fork()
     if pid:
         return pid
     code = 70
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(code)
+        ends_with_us()
         os.setsid()
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY)
