@@ -142,6 +142,7 @@ def _plugin(processes: dict[int, Seen]) -> int | None:
 def _sample(engine: int, processes: dict[int, Seen]) -> None:
     try:
         children = Path(f"/proc/{engine}/task/{engine}/children").read_text().split()
+        own = Path(f"/proc/{engine}/cmdline").read_bytes()
     except OSError:
         return
     for pid in map(int, children):
@@ -150,7 +151,9 @@ def _sample(engine: int, processes: dict[int, Seen]) -> None:
         with contextlib.suppress(OSError):
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
             environment = Path(f"/proc/{pid}/environ").read_bytes()
-            processes[pid] = Seen(_name(arguments), arguments, environment)
+            # Between fork and exec a child shows what the engine shows: it has not become anything yet.
+            name = "starting" if arguments == own else _name(arguments)
+            processes[pid] = Seen(name, arguments, environment)
 
 
 def _name(arguments: bytes) -> str:

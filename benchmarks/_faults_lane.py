@@ -162,7 +162,7 @@ class _Deployment:
         ]
         shutil.rmtree(project.versions)
         project.versions.mkdir()
-        processes = run.processes.values()
+        processes = [seen for seen in run.processes.values() if seen.name != "starting"]
         shown = [(f"arguments of the {seen.name}", seen.arguments) for seen in processes]
         environments = [(f"environment of the {seen.name}", seen.environment) for seen in processes]
         searched["files"] += len(files)
