@@ -38,8 +38,12 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
 
 @pytest.fixture(params=ENGINES)
 def project(request: pytest.FixtureRequest, tmp_path: Path, cloud: Cloud) -> Project:
-    """Stack `local` of a clean clone, baked, with the emulator's address and key."""
-    project = Project(tmp_path / "clone", request.param)
+    """Stack `local` of a clean clone, with either engine."""
+    return baked(Project(tmp_path / "clone", request.param), cloud)
+
+
+def baked(project: Project, cloud: Cloud) -> Project:
+    """As `make up` leaves it before it deploys: an image in the lock file, the emulator's address and key."""
     lock_file(
         project.root / ".local/weights.lock",
         "oci:images/smollm2-135m-instruct:latest",
@@ -120,3 +124,41 @@ async def test_a_whole_life(project: Project, cloud: Cloud) -> None:
     assert (await cloud.call("GET", "/v2/templates"))["templates"] == []
     for path in (project.root / ".local/pulumi").rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.pulumi_cli
+@pytest.mark.skipif(shutil.which("pulumi") is None, reason="the pulumi CLI is not on PATH")
+async def test_the_stack_goes_to_the_other_engine_and_back(
+    tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made by the CLI in an unactivated shell of a fresh clone; each engine finds nothing to do after the other."""
+    # Only what a login shell has, and the CLI.
+    cli = Path(str(shutil.which("pulumi"))).parent
+    monkeypatch.setenv("PATH", f"{cli}:/usr/local/bin:/usr/bin:/bin")
+    project = baked(Project(tmp_path / "clone"), cloud)
+    code, printed = await asyncio.to_thread(project.pulumi, "stack", "init", "local")
+    assert code == 0, printed
+    await run(project, "preview")
+    await run(project, "up", "--yes", "--skip-preview")
+    made = await cloud.call("GET", "/v2/serverless")
+
+    project.use("embedded")
+    await run(project, "preview", "--expect-no-changes")
+    await run(project, "refresh", "--yes", "--skip-preview")
+    await run(project, "up", "--yes", "--skip-preview", "--expect-no-changes")
+    project.use("pulumi")
+    await run(project, "preview", "--refresh", "--expect-no-changes")
+    assert await cloud.call("GET", "/v2/serverless") == made
+
+    edit(project, 'maxModelLen: "2048"', 'maxModelLen: "1024"')
+    project.use("embedded")
+    assert await steps(project) == {ENDPOINT: ["env.MAX_MODEL_LEN"]}
+    await run(project, "up", "--yes", "--skip-preview")
+    project.use("pulumi")
+    assert await steps(project) == {}
+    await run(project, "up", "--yes", "--expect-no-changes")
+    await run(project, "destroy", "--yes", "--skip-preview")
+    assert (await cloud.call("GET", "/v2/serverless"))["endpoints"] == []
+    project.use("embedded")
+    assert json.loads(await run(project, "stack", "export"))["deployment"].get("resources", []) == []
+    assert list((project.root / "home").rglob("*.json")) == [], "a stack's state belongs into the clone"
