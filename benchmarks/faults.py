@@ -40,10 +40,13 @@ def main(deployments: int, seed: int, lanes: int | None, folder: Path) -> None:
     if not ENVIRONMENT.exists():
         raise click.ClickException("the plugin's environment is missing; run `make setup-all`")
     count = min(deployments, lanes or 2 * (os.cpu_count() or 1))
-    verdicts = []
-    for verdict in run(range(seed, seed + deployments), count, folder):
-        verdicts.append(verdict)
-        _tell(verdict, len(verdicts), deployments, folder)
+    verdicts: list[Verdict] = []
+    try:
+        for verdict in run(range(seed, seed + deployments), count, folder):
+            verdicts.append(verdict)
+            _tell(verdict, len(verdicts), deployments, folder)
+    except KeyboardInterrupt:
+        print("interrupted: this is what was reached", file=sys.stderr)
     sys.exit(report(verdicts, deployments).close())
 
 

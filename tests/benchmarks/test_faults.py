@@ -1,5 +1,6 @@
 """The benchmark of faults: its judge misses nothing, its stories are lawful, and a small run of it comes out clean."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from benchmarks import faults
 from benchmarks._faults_judge import TYPES, Findings, Recorded, judge_destroy, judge_up, readable, recorded
 from benchmarks._faults_lane import Verdict
+from benchmarks._faults_program import ENVIRONMENT
 from benchmarks._faults_story import KINDS, Wish, fault_name, secrets_of, story
 
 SEEDS = range(1, 400)
@@ -210,3 +212,29 @@ def test_report_fails_on_each_finding() -> None:
     assert faults.report([Verdict(1)], 2).missed() == ["deployments"]
     for name, key in (("orphans", "orphans"), ("lost", "lost"), ("secrets", "plaintext_secrets"), ("failures",) * 2):
         assert faults.report([Verdict(1, **{name: ["x"]})], 1).missed() == [key]  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ENVIRONMENT.exists(), reason="needs the plugin's environment (.local/envs/plugin)")
+def test_small_run_comes_out_clean(tmp_path: Path) -> None:
+    """Three deployments in two lanes, kills and a command line among them: no finding, and nothing is left behind."""
+    verdicts = list(faults.run(range(250, 253), 2, tmp_path))
+    assert sorted(verdict.seed for verdict in verdicts) == [250, 251, 252]
+    assert [verdict for verdict in verdicts if not verdict.ok] == []
+    assert sum(sum(verdict.kills.values()) for verdict in verdicts) >= 1
+    assert sum(sum(verdict.faults.values()) for verdict in verdicts) >= 2
+    for verdict in verdicts:
+        assert verdict.searched["processes"] >= verdict.runs  # a plugin each, and a program where there is one
+        assert verdict.searched["files"] > 3 * verdict.runs
+    assert list(tmp_path.iterdir()) == []
+    assert processes_below(tmp_path) == []
+
+
+def processes_below(folder: Path) -> list[str]:
+    """Processes that were started for a folder and still live."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found
