@@ -105,12 +105,13 @@ class Player:
         self.answers.append(answer)
         return answer
 
-    async def configure(self, config: Properties, stack: str = "dev") -> None:
+    async def configure(self, config: Properties, stack: str = "dev", state: str = "one-state") -> None:
         urn = f"urn:pulumi:{stack}::project::pulumi:providers:runpod::default"
         checked = await self.call("CheckConfig", provider_pb2.CheckRequest(urn=urn, news=to_struct(config)))
         if checked.failures:
             raise CheckFailed({failure.property: failure.reason for failure in checked.failures})
-        await self.call("Configure", provider_pb2.ConfigureRequest(urn=urn, args=checked.inputs, acceptSecrets=True))
+        request = provider_pb2.ConfigureRequest(id=state, urn=urn, args=checked.inputs, acceptSecrets=True)
+        await self.call("Configure", request)
 
     async def check(self, state: State, news: Properties, *, fresh: bool = False) -> Properties:
         request = provider_pb2.CheckRequest(
