@@ -125,7 +125,7 @@ async def answered(player: Player, method: str, request: Any) -> Any:
     return None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(hostile)
 async def test_nothing_on_the_wire_breaks_check_diff_or_preview(
     offline: Player, case: tuple[Resource, dict[str, Any], dict[str, Any], dict[str, Any]]

@@ -164,8 +164,8 @@ class _Step:
         found = await self.player.read(imported, by_id_alone=True)
         assert found is not None
         imported.outputs, imported.inputs = found
-        never_told = {key: program[key] for key in ("username", "password") if key in program}
-        generated: Json = {**imported.inputs, **never_told}
+        never_told: Json = {key: program[key] for key in ("username", "password") if key in program}
+        generated = imported.inputs | never_told
         nothing = await self.player.diff(imported, await self.player.check(imported, generated))
         assert nothing.changes == "DIFF_NONE", nothing.paths
 

@@ -68,6 +68,7 @@ async def test_a_template_by_id_is_read(player: Player, cloud: Cloud) -> None:
     await player.up(endpoint, {**OWN, "templateId": made["id"]})
     assert endpoint.outputs["image"] == "good:1"
     await cloud.call("PATCH", f"/v2/templates/{made['id']}", {"image": "good:3"})
+    await player.configure({"apiUrl": cloud.url, "jobsUrl": f"{cloud.url}/v2"})  # another run of the engine
     assert await player.up(endpoint, {**OWN, "templateId": made["id"]}) == "update"
     assert endpoint.outputs["image"] == "good:3"
 

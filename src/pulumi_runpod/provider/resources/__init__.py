@@ -1,5 +1,6 @@
 """One controller per kind of resource; `controllers` gives them by type token."""
 
+from pulumi_runpod.provider.lookups import Lookups
 from pulumi_runpod.provider.resources.base import Call, Controller, Difference
 from pulumi_runpod.provider.resources.endpoint import EndpointController
 from pulumi_runpod.provider.resources.network_volume import NetworkVolumeController
@@ -17,7 +18,8 @@ _KINDS: tuple[type[Controller], ...] = (
 
 def controllers(session: Session) -> dict[str, Controller]:
     """A controller for each type token the provider knows."""
-    return {kind.declaration.token: kind(session) for kind in _KINDS}
+    lookups = Lookups(session)
+    return {kind.declaration.token: kind(session, lookups) for kind in _KINDS}
 
 
 __all__ = ["Call", "Controller", "Difference", "controllers"]

@@ -10,7 +10,9 @@ from pulumi_runpod.provider.checking import Failure, check_fields
 from pulumi_runpod.provider.creating import Order, create_once, holds_secret
 from pulumi_runpod.provider.diffing import Changes, changed_roots, diff_fields, same
 from pulumi_runpod.provider.errors import Code, ProviderError, said
+from pulumi_runpod.provider.lookups import Lookups
 from pulumi_runpod.provider.reading import inputs_from_outputs, mark_secrets, outputs_from_answer
+from pulumi_runpod.provider.resources.cloud_rules import CloudRules
 from pulumi_runpod.provider.session import Session
 from pulumi_runpod.provider.values import UNKNOWN, Properties, Value, path_root, plain
 from runpod_rest import BadRequest, Client, Conflict, NotFound, RunPodError
@@ -62,8 +64,8 @@ class Controller:
     kind: ClassVar[str]
     """In messages: `network volume`."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, lookups: Lookups) -> None:
+        self.session, self.lookups = session, lookups
 
     # What a resource has to, or may, say itself.
 
@@ -79,6 +81,10 @@ class Controller:
         """Rules between fields, and defaults that depend on others."""
         del call, failures
         return inputs
+
+    async def cloud_rules(self, rules: CloudRules) -> None:
+        """Rules that only RunPod's own knowledge can decide."""
+        del rules
 
     def normalise(
         self, olds: Properties, old_inputs: Properties, news: Properties
@@ -110,6 +116,7 @@ class Controller:
                 news[field.wire] = old if kept else autoname(call.name, seed)
         inputs = check_fields(self.declaration.fields, news, failures)
         inputs = await self.rules(call, inputs, failures)
+        await self.cloud_rules(CloudRules(self.lookups, call.urn, olds, inputs, failures))
         return mark_secrets(self.declaration.fields, inputs), failures
 
     def diff(self, olds: Properties, old_inputs: Properties, news: Properties) -> Difference:

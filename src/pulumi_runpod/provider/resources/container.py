@@ -13,6 +13,7 @@ from pulumi_runpod.provider.command import (
 )
 from pulumi_runpod.provider.diffing import Changes
 from pulumi_runpod.provider.resources.base import Call, Controller, Json
+from pulumi_runpod.provider.resources.cloud_rules import CloudRules
 from pulumi_runpod.provider.resources.container_rules import check_container
 from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, has_unknown, plain
 
@@ -32,6 +33,9 @@ class ContainerController(Controller):
                 where = " and ".join(given_lists)
                 failures.append(Failure("args", f"says another command than {where}; give either args or the lists"))
         return inputs
+
+    async def cloud_rules(self, rules: CloudRules) -> None:
+        await rules.registry()
 
     def normalise(
         self, olds: Properties, old_inputs: Properties, news: Properties

@@ -9,6 +9,7 @@ from pulumi_runpod.provider.errors import Cancelled, Code, InitFailed, ProviderE
 from pulumi_runpod.provider.readiness import NotReady, Readiness
 from pulumi_runpod.provider.reading import mark_secrets
 from pulumi_runpod.provider.resources.base import Call, Collection, Difference, Json
+from pulumi_runpod.provider.resources.cloud_rules import CloudRules
 from pulumi_runpod.provider.resources.container import ContainerController
 from pulumi_runpod.provider.resources.endpoint_rules import check_rules, fill_idle_timeout
 from pulumi_runpod.provider.template_content import content_of, merge, unknown_content, unresolved
@@ -87,6 +88,13 @@ class EndpointController(ContainerController):
                 call.urn, f"gpu.pools names {len(pools)} pools; with more than 3 RunPod leaves workers initializing"
             )
         return inputs
+
+    async def cloud_rules(self, rules: CloudRules) -> None:
+        await super().cloud_rules(rules)
+        await rules.gpu()
+        await rules.cpu()
+        await rules.data_centers()
+        await rules.volumes({})
 
     def diff(self, olds: Properties, old_inputs: Properties, news: Properties) -> Difference:
         if unresolved(news):

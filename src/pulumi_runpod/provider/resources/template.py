@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 from pulumi_runpod.declarations import TEMPLATE, Resource
-from pulumi_runpod.provider.resources.base import Collection, Json
+from pulumi_runpod.provider.checking import Failure
+from pulumi_runpod.provider.resources.base import Call, Collection, Json
 from pulumi_runpod.provider.resources.container import ContainerController, secret_env_keys
-from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret
+from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, plain
 from runpod_rest import Client
 
 
@@ -15,6 +16,13 @@ class TemplateController(ContainerController):
 
     def collection(self, client: Client) -> Collection:
         return client.templates
+
+    async def rules(self, call: Call, inputs: Properties, failures: list[Failure]) -> Properties:
+        inputs = await super().rules(call, inputs, failures)
+        if plain(inputs.get("serverless")) is True and plain(inputs.get("mounts")) not in (None, UNKNOWN, {}):
+            # runpod-api.md §1.3: serverless templates do not support volume disks.
+            failures.append(Failure("mounts", "only pods have one; leave it out, or give serverless=False"))
+        return inputs
 
     def computed(self, answer: Json, outputs: Properties) -> Properties:
         del answer
