@@ -11,8 +11,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +71,10 @@ class Act:
     """name -> None (deleted behind our back), or inputs to lay over"""
     config: Mapping[str, str] = field(default_factory=dict)
     """key -> value; a value starting with `secret:` is set as a secret"""
+    pending: Sequence[tuple[str, str]] = ()
+    """(operation, name): what a killed engine left in the state"""
+    interrupt: tuple[str, str, int] | None = None
+    """(call, name, how often): Ctrl-C once the provider got the call; a second time when the first was noticed"""
 
 
 @dataclass(frozen=True)
@@ -172,13 +178,31 @@ class Sandbox:
         return run_here(self, arguments)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start pulumi_embedded as a process of its own (to be killed, or sent signals)."""
+        """Start the engine as a process of its own (to be killed, or sent signals)."""
+        cli = ["pulumi", "--non-interactive", "--color", "never"]
         return subprocess.Popen(
-            [sys.executable, "-m", "pulumi_embedded", *arguments],
+            [*(cli if self.engine == "cli" else [sys.executable, "-m", "pulumi_embedded"]), *arguments],
             cwd=self.project,
-            env={**self.env, "PYTHONPATH": str(HERE.parents[1] / "src")},
+            env=self.env if self.engine == "cli" else {**self.env, "PYTHONPATH": str(HERE.parents[1] / "src")},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
+
+    def _interrupted(self, process: "subprocess.Popen[str]", rpc: str, name: str, times: int) -> tuple[int, str]:
+        """Send Ctrl-C when the provider has got a call; a second one when it was asked to give up."""
+        for call, subject in [(rpc, name), ("cancel", "")][:times]:
+            end = time.monotonic() + 30
+            while not self._was_called(call, subject):
+                assert time.monotonic() < end, f"no {call} of {subject} came"
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
+
+    def _was_called(self, rpc: str, name: str) -> bool:
+        path = self.cloud / "calls.jsonl"
+        lines = path.read_text().splitlines()[self._calls_seen :] if path.exists() else []
+        calls = [json.loads(line) for line in lines]
+        return any((call["rpc"], call["name"], call["preview"]) == (rpc, name, False) for call in calls)
 
     def init(self) -> None:
         """Make the stack."""
@@ -197,9 +221,33 @@ class Sandbox:
             flags = ["--secret"] if secret else []
             code, output = self.run("config", "set", "--stack", STACK, *flags, key, value.removeprefix("secret:"))
             assert code == 0, output
-        return self.outcome(act.run, *act.flags)
+        if act.pending:
+            self.leave_pending(act.pending)
+        flags = [flag.replace("{id:", "{").format(**self._ids()) if "{id:" in flag else flag for flag in act.flags]
+        return self.outcome(act.run, *flags, interrupt=act.interrupt)
 
-    def outcome(self, command: str, *flags: str) -> Outcome:
+    def _ids(self) -> dict[str, str]:
+        return {thing["name"]: id_ for id_, thing in self.things().items()}
+
+    def leave_pending(self, operations: Sequence[tuple[str, str]]) -> None:
+        """Write operations into the state as a killed engine leaves them."""
+        document = json.loads(self.state_file.read_text())
+        latest = document["checkpoint"]["latest"]
+        known = {entry["urn"].split("::")[-1]: entry for entry in latest["resources"]}
+        template = next(entry for entry in latest["resources"] if entry["type"] == "demo:index:Thing")
+        pending = []
+        for type_, name in operations:
+            resource = known.get(name) or {
+                **{
+                    key: value for key, value in template.items() if key not in ("id", "outputs", "created", "modified")
+                },
+                "urn": "::".join([*template["urn"].split("::")[:-1], name]),
+            }
+            pending.append({"resource": resource, "type": type_})
+        latest["pending_operations"] = pending
+        self.state_file.write_text(json.dumps(document))
+
+    def outcome(self, command: str, *flags: str, interrupt: tuple[str, str, int] | None = None) -> Outcome:
         """Run an operation, and collect what it did."""
         log = self.root / "events.json"
         log.unlink(missing_ok=True)
@@ -209,6 +257,9 @@ class Sandbox:
         events = [] if command == "preview" and self.engine == "cli" else ["--event-log", str(log)]
         if command == "preview" and self.engine == "cli":
             code, output = self.run(command, "--stack", STACK, "--json", *given, *flags)
+        elif interrupt is not None:
+            process = self.start(command, "--stack", STACK, *given, *events, *flags)
+            code, output = self._interrupted(process, *interrupt)
         else:
             code, output = self.run(command, "--stack", STACK, *given, *events, *flags)
         return Outcome(code, self._ops(log), self._calls(), *self.state(), output)

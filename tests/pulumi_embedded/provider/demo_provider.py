@@ -5,7 +5,7 @@ Its cloud is one JSON file, every call it gets is a line in another, and faults 
     $DEMO_STATE/cloud.json    {id: {"name":…, "inputs":…, "serial":…}}
     $DEMO_STATE/calls.jsonl   {"rpc":…, "name":…, "preview":…}
     $DEMO_STATE/faults.json   [{"rpc": "create", "name": "a", "kind": "error", "message":…, "times": 1}]
-                              kinds: error, init, internal, hang, exit, slow
+                              kinds: error, init, internal, unreachable, hang, exit, slow
 
 Resources: `demo:index:Thing` (answers Diff in detail) and `demo:index:Plain` (answers DIFF_UNKNOWN). Input `fixed`
 replaces, `dbr` asks for delete-before-replace, `value: "bad"` fails Check, `password` is always secret, `autoLabel`
@@ -230,6 +230,8 @@ class Demo(provider_pb2_grpc.ResourceProviderServicer):
         if kind == "hang":
             await self.cancelled.wait()
             await context.abort(grpc.StatusCode.CANCELLED, f"{rpc} of {name} was cancelled")
+        if kind == "unreachable":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, message)
         if kind == "internal":
             await context.abort(grpc.StatusCode.UNKNOWN, message)
         if kind == "init":
