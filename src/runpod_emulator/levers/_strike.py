@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from runpod_emulator.context import PEEKED
-from runpod_emulator.control.problem import CONTENT_TYPE
+from runpod_emulator.control.problem import CONTENT_TYPE, Problem
 from runpod_emulator.guard import EDGE_REFUSAL
 from runpod_emulator.levers._faults import FaultBook
 from runpod_emulator.model import Json
@@ -59,12 +59,15 @@ async def strike(request: web.Request, handler: Handler) -> web.StreamResponse:
                 return refusal(fault)
     try:
         response = await handler(request)
+    except (Problem, web.HTTPException):  # an answer too, which is shaped further out
         await asyncio.sleep(pause_after_s)
-        return response
+        raise
     except ConnectionResetError:
         if request.get(_RESET):  # a handler that sends its answer itself met the fault
             return web.Response(status=_NOBODY_LISTENS)
         raise
+    await asyncio.sleep(pause_after_s)
+    return response
 
 
 async def before_answering(request: web.Request, _response: web.StreamResponse) -> None:

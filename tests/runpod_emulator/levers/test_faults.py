@@ -104,6 +104,15 @@ async def test_latency_comes_before_or_after_the_act(cloud: Cloud, levers: Lever
     assert 0.1 <= seen_after_s < time.monotonic() - began
 
 
+async def test_a_refusal_is_late_too(cloud: Cloud, levers: Levers) -> None:
+    """Latency after the act holds back a 404 and a 422 like any answer."""
+    await levers.latency(0.1, when="after", times=None)
+    for path, status in (("/v2/templates/none", 404), ("/v2/templates?limit=x", 422)):
+        began = time.monotonic()
+        assert (await cloud.get(path)).status == status
+        assert time.monotonic() - began >= 0.1
+
+
 @pytest.mark.parametrize("after_bytes", [0, 5, 10_000])
 async def test_a_truncated_answer_never_comes_whole(cloud: Cloud, levers: Levers, after_bytes: int) -> None:
     """Its headers promise more than comes; a short answer loses its last byte."""

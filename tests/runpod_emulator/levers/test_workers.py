@@ -19,7 +19,7 @@ async def emulator(tmp_path: Path) -> AsyncIterator[Whole]:
 
 
 async def settled(emulator: Whole, endpoint_id: str, *statuses: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await emulator.statuses(endpoint_id) != sorted(statuses):
             await asyncio.sleep(0.01)
 
@@ -159,6 +159,24 @@ async def test_the_most_exact_rule_counts_and_nothing_removes_one(emulator: Whol
     assert [rule["endpoint"] for rule in await levers.worker_rules()] == ["*"]
     await levers.clear_workers()
     assert await levers.worker_rules() == []
+
+
+async def test_a_restart_puts_every_lever_back(tmp_path: Path) -> None:
+    """What was made stays; faults, budget, capacity, fates, counters and skipped time do not."""
+    async with whole(tmp_path) as first:
+        made = await first.endpoint()
+        levers = first.levers
+        await levers.status(500, times=None)
+        await levers.limits(1)
+        await levers.capacity({"*": 0})
+        await levers.workers("*", crash_after_s=0)
+        await levers.advance(3600)
+    async with whole(tmp_path) as second:
+        levers = second.levers
+        assert await levers.requests() == {}
+        assert (await levers.faults(), await levers.capacity(), await levers.worker_rules()) == ([], {}, [])
+        assert (await levers.clock())["offset_s"] == 0
+        assert [(await second.call("GET", f"/v2/serverless/{made}"))[0] for _ in range(3)] == [200] * 3
 
 
 @pytest.mark.parametrize(
