@@ -147,7 +147,10 @@ class Backend:
         path = self.path(stack)
         if path.exists():
             keep_as(path, path.with_name(f"{path.name}.bak"))
-        write_atomically(path, gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data)
+        data = gzip.compress(data, mtime=0) if path.name.endswith(".gz") else data
+        write_atomically(path, data)
+        if _keeps_every_state():
+            write_atomically(path.with_name(f"{path.name}.{time.time_ns()}"), data)
 
     def backup(self, stack: str) -> None:
         """Keep a dated copy, as is done at an operation's end."""
@@ -184,6 +187,13 @@ class Backend:
     def lock_folder(self, stack: str) -> Path:
         """Where the stack's locks are."""
         return self._base / "locks" / "organization" / self.project / stack
+
+
+def _keeps_every_state() -> bool:
+    """The CLI's own switch (and its older name): for finding out how a state came to be what it is."""
+    names = ("PULUMI_DIY_BACKEND_RETAIN_CHECKPOINTS", "PULUMI_RETAIN_CHECKPOINTS")
+    given = next((os.environ[name] for name in names if name in os.environ), "")
+    return given == "1" or given.lower() == "true"
 
 
 def _read(path: Path) -> bytes:

@@ -93,7 +93,7 @@ def checkpoint_bytes(stack: str, deployment: Deployment | None, sealer: Sealer) 
     body = [f'"stack":{json.dumps(stack)}'.encode()]
     features: set[str] = set()
     if deployment is not None:
-        entries = [entry_of(state, sealer) for state in deployment.resources]
+        entries = [state.entry or entry_of(state, sealer) for state in deployment.resources]
         features.update(*{entry.features for entry in entries})
         body.append(b'"latest":' + _deployment_bytes(deployment, entries, sealer))
     head = f'"version":4,"features":{json.dumps(sorted(features))}' if features else '"version":3'

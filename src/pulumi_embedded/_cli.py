@@ -67,8 +67,6 @@ def cli(context: click.Context, /, cwd: str, colour: str, non_interactive: bool,
 
 
 def _operate(globals_: Globals, kind: str, stack_name: str | None, flags: dict[str, Any]) -> None:
-    from pulumi_embedded._commands import Request, Session
-
     stack = globals_.stack(stack_name)
     flags["refresh"] = truth(flags.pop("refresh", None))
     flags.pop("suppress_permalink", None)
@@ -76,8 +74,15 @@ def _operate(globals_: Globals, kind: str, stack_name: str | None, flags: dict[s
         from pulumi_embedded._errors import NotSupported
 
         raise NotSupported(f"{kind} --show-secrets (`stack output --show-secrets` shows them)")
-    request = Request(kind=kind, interactive=globals_.interactive, colour=globals_.colour, **flags)
-    Session(stack, request, sys.stdout).run()
+    try:
+        if kind == "preview" or stack.exists():
+            stack.begin(run_program=kind in ("preview", "up"))
+        from pulumi_embedded._commands import Request, Session  # loads while the program does
+
+        request = Request(kind=kind, interactive=globals_.interactive, colour=globals_.colour, **flags)
+        Session(stack, request, sys.stdout).run()
+    finally:
+        stack.end()
 
 
 @cli.command()

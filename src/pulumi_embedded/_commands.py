@@ -56,6 +56,8 @@ class Request:
             refresh=self.refresh or self.kind == "refresh",
             run_program=self.kind in ("up", "preview"),
             delete=self.kind != "refresh",
+            # Of all that shows an operation, the event stream alone passes debug messages on.
+            debug=self.event_log is not None or self.as_json,
         )
 
 

@@ -8,6 +8,7 @@ when something is to be encrypted or decrypted.
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
 import threading
@@ -20,6 +21,7 @@ _PROOF = "pulumi"
 _ENV = "PULUMI_CONFIG_PASSPHRASE"
 
 _keys: dict[tuple[str, str], bytes] = {}
+_deriving: dict[tuple[str, str], threading.Lock] = {}
 _keys_lock = threading.Lock()
 
 
@@ -38,12 +40,13 @@ def passphrase_from_environment() -> str | None:
 
 
 def derive_key(passphrase: str, salt: str) -> bytes:
-    """The key for a base64 salt; derived once per process."""
+    """The key for a base64 salt; derived once per process, and by one thread: others wait for it."""
     with _keys_lock:
+        deriving = _deriving.setdefault((passphrase, salt), threading.Lock())
+    with deriving:
         known = _keys.get((passphrase, salt))
-    if known is None:
-        known = hashlib.pbkdf2_hmac("sha256", passphrase.encode(), base64.b64decode(salt), _ROUNDS, 32)
-        with _keys_lock:
+        if known is None:
+            known = hashlib.pbkdf2_hmac("sha256", passphrase.encode(), base64.b64decode(salt), _ROUNDS, 32)
             _keys[passphrase, salt] = known
     return known
 
@@ -93,6 +96,15 @@ class PassphraseCrypter:
                     )
                 self._key = key
             return self._key
+
+    def begin(self) -> None:
+        """Begin to derive the key, beside whatever else is to be done; `check` and all others wait for it."""
+        if self._passphrase is not None:
+            threading.Thread(target=self._begin, daemon=True).start()
+
+    def _begin(self) -> None:
+        with contextlib.suppress(PassphraseError, ValueError):  # whoever uses the key is told
+            self._derived()
 
     def check(self) -> None:
         """Raise PassphraseError unless the passphrase opens this stack."""

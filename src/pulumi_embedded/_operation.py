@@ -11,6 +11,7 @@ from pulumi.runtime.proto import engine_pb2_grpc, resource_pb2_grpc
 
 from pulumi_embedded._config import ConfigValue
 from pulumi_embedded._deployment import RunningDeployment
+from pulumi_embedded._early import Early
 from pulumi_embedded._engine_service import EngineService
 from pulumi_embedded._errors import EngineError
 from pulumi_embedded._events import Events
@@ -23,7 +24,6 @@ from pulumi_embedded._provider import Provider
 from pulumi_embedded._registry import ProviderRegistry
 from pulumi_embedded._snapshot import SnapshotManager
 from pulumi_embedded._state import Deployment
-from pulumi_embedded._urn import package_of
 
 DEFAULT_PARALLEL = 64
 
@@ -36,6 +36,8 @@ class Options:
     continue_on_error: bool = False
     refresh: bool = False
     run_program: bool = True
+    debug: bool = True
+    """Whether anybody will see the program's debug messages (the SDK has many to say)."""
     delete: bool = True
     """Delete what the program did not ask for (all of it, when there is no program)."""
 
@@ -56,15 +58,16 @@ class Operation:
 
     def __init__(
         self, project: Project, stack: str, base: Deployment, config: Mapping[str, ConfigValue],
-        events: Events, snapshot: SnapshotManager | None, options: Options,
+        events: Events, snapshot: SnapshotManager | None, options: Options, early: Early,
     ) -> None:  # fmt: skip
         self._project = project
+        self._begun = early
         self._config = config
         self._events = events
         self._options = options
         self._plugins: list[Plugin] = []
         self._early: dict[str, asyncio.Future[Plugin]] = {}
-        self._address = ""
+        self._address = early.address
         self._engine = EngineService()
         registry = ProviderRegistry(self._start_provider)
         self.deployment = RunningDeployment(
@@ -83,18 +86,16 @@ class Operation:
         return Provider(await self._start_plugin(package))
 
     async def _start_plugin(self, package: str) -> Plugin:
-        plugin = await start_plugin(self._project, package, self._address, {})
+        plugin = await start_plugin(self._project, package, self._address, self._begun.plugin(package))
         self._plugins.append(plugin)
         return plugin
 
-    def _start_plugins_early(self) -> None:
-        """Start the plugins this run will need beside the program, which takes as long to load as they do.
+    def _follow_early_plugins(self) -> None:
+        """Take over the plugins that are loading beside the program.
 
-        Those that the state's providers had, or, before there is a state, those Pulumi.yaml names. One that fails to
-        start is an error only for whoever needs it.
+        One that fails to start is an error only for whoever needs it.
         """
-        recorded = {package_of(state.type) for state in self.deployment.base.resources if state.is_provider}
-        for package in sorted(recorded or self._project.plugin_paths):
+        for package in self._begun.plugins():
             task = self._early[package] = asyncio.ensure_future(self._start_plugin(package))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -128,21 +129,20 @@ class Operation:
         monitor = Monitor(deployment, self._config)
         resource_pb2_grpc.add_ResourceMonitorServicer_to_server(monitor, server)
         engine_pb2_grpc.add_EngineServicer_to_server(self._engine, server)
-        self._address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.add_insecure_port(self._address)
         try:
-            if options.run_program:
-                # First of all, since it takes longest to be ready.
-                self._program = await Program.start(self._project, self._events.program_output)
             await server.start()
-            if self._program is not None:
-                self._start_plugins_early()
+            self._begun.listening()
+            if options.run_program:
+                self._program = await Program.start(self._project, self._events.program_output, self._begun.program())
+            self._follow_early_plugins()
             if options.refresh:
                 await deployment.refresh()
                 if deployment.errored:
                     deployment.stop()
             if self._program is not None and not deployment.stopping.is_set():
                 await self._program.run(
-                    deployment.stack, self._address, self._config, options.parallel, deployment.preview
+                    deployment.stack, self._address, self._config, options.parallel, deployment.preview, options.debug
                 )
                 await self._follow_program(monitor)
             if options.delete and not deployment.stopping.is_set():

@@ -1,28 +1,23 @@
-"""Resource plugins: found, started, connected to, stopped.
+"""Resource plugins: connected to, stopped.
 
-A plugin is the folder that Pulumi.yaml's plugins.providers names (PulumiPlugin.yaml says with which environment it
-runs), else `pulumi-resource-<name>` on PATH. It prints its port; everything else it prints goes to the debug log, and
-is shown when it does not start.
+A plugin prints its port; everything else it prints goes to the debug log, and is shown when it does not start.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
-import yaml
 from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
-from pulumi_embedded._errors import NotSupported, PluginError, ProjectError
-from pulumi_embedded._process import Child, without_passphrase
-from pulumi_embedded._project import Project, interpreter_of
+from pulumi_embedded._errors import PluginError
+from pulumi_embedded._plugin_command import plugin_command, spawn_plugin
+from pulumi_embedded._process import Child, Spawned
+from pulumi_embedded._project import Project
 from pulumi_embedded._protos import GRPC_OPTIONS
 from pulumi_embedded._wire import Peer
 
@@ -58,55 +53,17 @@ class Plugin:
         await self.child.stop()
 
 
-def _command(project: Project, name: str) -> tuple[list[str], Path]:
-    """The command that starts the plugin, and the folder it is told it lives in."""
-    folder = project.plugin_paths.get(name)
-    if folder is None:
-        found = shutil.which(f"pulumi-resource-{name}")
-        if found is None:
-            raise PluginError(
-                f"no resource plugin 'pulumi-resource-{name}' found: name its folder in Pulumi.yaml "
-                f"(plugins.providers), or put it on PATH (pulumi_embedded downloads no plugins)"
-            )
-        return [found], Path(found).parent
-    if folder.is_file() and os.access(folder, os.X_OK):
-        return [str(folder)], folder.parent
-    executable = folder / f"pulumi-resource-{name}"
-    if executable.is_file():
-        return [str(executable)], folder
-    manifest = folder / "PulumiPlugin.yaml"
-    if not manifest.is_file():
-        raise ProjectError(f"Pulumi.yaml: plugins.providers: {folder} holds no PulumiPlugin.yaml")
-    return _python_command(manifest), folder
-
-
-def _python_command(manifest: Path) -> list[str]:
-    try:
-        data = yaml.safe_load(manifest.read_text())
-        runtime = data["runtime"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ProjectError(f"{manifest} cannot be used: no readable `runtime` in it") from error
-    runtime_name, options = (runtime, {}) if isinstance(runtime, str) else (runtime.get("name"), runtime.get("options"))
-    if runtime_name != "python":
-        raise NotSupported(f"plugins with the runtime `{runtime_name}` ({manifest})")
-    options = options or {}
-    if options.get("toolchain", "pip") != "pip":
-        raise NotSupported(f"the toolchain `{options['toolchain']}` ({manifest})")
-    if not (manifest.parent / "__main__.py").is_file():
-        raise NotSupported(f"plugins without a __main__.py ({manifest.parent})")
-    # The language host assumes `venv` beside the manifest when it names none.
-    environment = manifest.parent / str(options.get("virtualenv") or "venv")
-    return [str(interpreter_of(environment, f"{manifest}: runtime.options.virtualenv")), "-u", str(manifest.parent)]
-
-
 async def _call(method: Any, request: Any, **options: Any) -> Any:
     # The stubs are typed for synchronous channels; on an asynchronous one every call is awaited.
     return await method(request, **options)
 
 
-async def start_plugin(project: Project, name: str, engine_address: str, extra_env: Mapping[str, str]) -> Plugin:
-    """Start the plugin and shake hands. PluginError carries what it wrote before it failed."""
-    command, folder = _command(project, name)
+async def start_plugin(project: Project, name: str, engine_address: str, spawned: Spawned | None = None) -> Plugin:
+    """Start the plugin, unless that has been done, and shake hands.
+
+    PluginError carries what it wrote before it failed.
+    """
+    folder = plugin_command(project, name)[1]
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def on_stdout(line: str) -> None:
@@ -115,11 +72,8 @@ async def start_plugin(project: Project, name: str, engine_address: str, extra_e
         else:
             _log.debug("%s: %s", name, line)
 
-    child = await Child.start(
-        name,
-        [*command, engine_address],
-        cwd=project.program if project.program.is_dir() else project.program.parent,
-        env={**without_passphrase(os.environ), "PULUMI_PROJECT": project.name, **extra_env},
+    child = await Child.follow(
+        spawned or spawn_plugin(project, name, engine_address),
         on_stdout=on_stdout,
         on_stderr=lambda line: _log.debug("%s: %s", name, line),
     )

@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
+import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from redaction import redact
@@ -20,44 +24,75 @@ def without_passphrase(env: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in env.items() if not key.startswith("PULUMI_CONFIG_PASSPHRASE")}
 
 
+@dataclass(frozen=True)
+class Spawned:
+    """A process that was started and that nobody follows yet: a `Child` takes it over, or it is dropped."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+
+    def drop(self) -> None:
+        """End it, and all it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def spawn(name: str, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: bool = False) -> Spawned:
+    """Start `command` in a session of its own (Ctrl-C reaches the engine alone); it dies with this process."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command],
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        bufsize=0,
+    )
+    return Spawned(name, process)
+
+
 class Child:
     """A started process. `stop` must be awaited; until then its output goes to the callbacks, line by line."""
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
-        self._process = process
-        self.name = name
+    def __init__(self, spawned: Spawned) -> None:
+        self._process = spawned.process
+        self.name = spawned.name
         self.tail: deque[str] = deque(maxlen=60)
         self._readers: list[asyncio.Task[None]] = []
+        self._pipes: list[asyncio.ReadTransport] = []
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     @classmethod
-    async def start(
-        cls,
-        name: str,
-        command: Sequence[str],
-        *,
-        cwd: Path,
-        env: Mapping[str, str],
-        stdin: bool = False,
-        on_stdout: Callable[[str], None],
-        on_stderr: Callable[[str], None],
+    async def follow(
+        cls, spawned: Spawned, *, on_stdout: Callable[[str], None], on_stderr: Callable[[str], None]
     ) -> "Child":
-        """Start `command` in a session of its own (Ctrl-C reaches the engine alone)."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command,
-            cwd=cwd,
-            env=dict(env),
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            limit=_MAX_LINE,
-        )  # fmt: skip
-        child = cls(process, name)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for stream, callback in ((process.stdout, on_stdout), (process.stderr, on_stderr)):
-            child._readers.append(asyncio.create_task(child._read(stream, callback)))
+        """Take over a process: from here on its output is read, and its end noticed."""
+        child = cls(spawned)
+        for stream, callback in ((spawned.process.stdout, on_stdout), (spawned.process.stderr, on_stderr)):
+            assert stream is not None
+            reader = asyncio.StreamReader(limit=_MAX_LINE)
+            protocol = asyncio.StreamReaderProtocol(reader)
+            pipe, _ = await asyncio.get_running_loop().connect_read_pipe(functools.partial(_same, protocol), stream)
+            child._pipes.append(pipe)
+            child._readers.append(asyncio.create_task(child._read(reader, callback)))
+        # PR_SET_PDEATHSIG counts the thread that started it as the parent, so starting is for the main thread alone;
+        # waiting is not.
+        threading.Thread(target=child._wait, args=(asyncio.get_running_loop(),), daemon=True).start()
         return child
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        code = self._process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+            loop.call_soon_threadsafe(self._set_ended, code)
+
+    def _set_ended(self, code: int) -> None:
+        if not self._ended.done():
+            self._ended.set_result(code)
 
     async def _read(self, stream: asyncio.StreamReader, callback: Callable[[str], None]) -> None:
         while True:
@@ -73,28 +108,31 @@ class Child:
 
     async def write_and_close(self, data: bytes) -> None:
         """Give the child its input; a child that has gone already is not an error here."""
+        await asyncio.to_thread(self._write_and_close, data)
+
+    def _write_and_close(self, data: bytes) -> None:
         assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(data)
-            await self._process.stdin.drain()
+        left = memoryview(data)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while left:
+                left = left[self._process.stdin.write(left) :]
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._process.stdin.close()
-        except (BrokenPipeError, ConnectionResetError):
-            return
 
     @property
     def returncode(self) -> int | None:
         """The exit code, or None while it runs."""
-        return self._process.returncode
+        return self._ended.result() if self._ended.done() else None
 
     async def wait(self) -> int:
         """Wait for the end, and for the last line of output."""
-        code = await self._process.wait()
+        code = await asyncio.shield(self._ended)
         await asyncio.wait(self._readers)  # not gather: whoever gives up waiting must not stop the reading
         return code
 
     def send(self, number: int) -> None:
         """Send a signal to the process and everything it started in its session."""
-        if self._process.returncode is None:
+        if self.returncode is None:
             try:
                 os.killpg(self._process.pid, number)
             except (ProcessLookupError, PermissionError):
@@ -104,13 +142,21 @@ class Child:
         """Signal, give it some time, then kill; its session is cleared of left-overs."""
         self.send(first)
         try:
-            await asyncio.wait_for(self._process.wait(), grace_s)
+            await asyncio.wait_for(asyncio.shield(self._ended), grace_s)
         except TimeoutError:
             self.send(signal.SIGKILL)
-            await self._process.wait()
+            await asyncio.shield(self._ended)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         # A grandchild that left the session may hold the pipes open: do not wait for it.
         _, pending = await asyncio.wait(self._readers, timeout=1.0) if self._readers else (set(), set())
         for reader in pending:
             reader.cancel()
+        for pipe in self._pipes:
+            pipe.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+def _same(protocol: asyncio.StreamReaderProtocol) -> asyncio.StreamReaderProtocol:
+    return protocol

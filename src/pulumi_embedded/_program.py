@@ -8,10 +8,31 @@ from pathlib import Path
 
 from pulumi_embedded._config import ConfigValue
 from pulumi_embedded._errors import ProjectError
-from pulumi_embedded._process import Child, without_passphrase
+from pulumi_embedded._process import Child, Spawned, spawn, without_passphrase
 from pulumi_embedded._project import Project
 
 _RUNNER = Path(__file__).with_name("_runner.py")
+
+
+def spawn_program(project: Project) -> Spawned:
+    """Start the process of the project's program."""
+    program = project.program
+    if not program.exists():
+        raise ProjectError(f"Pulumi.yaml: main: there is no {program}")
+    if program.is_dir() and not (program / "__main__.py").is_file():
+        raise ProjectError(f"unable to find main python program `__main__.py` in `{program}`")
+    env = without_passphrase(os.environ)
+    if project.virtualenv is not None:
+        env["VIRTUAL_ENV"] = str(project.virtualenv)
+        env["PATH"] = f"{project.virtualenv / 'bin'}{os.pathsep}{env.get('PATH', '')}"
+        env.pop("PYTHONHOME", None)
+    return spawn(
+        "program",
+        [str(project.python()), "-u", str(_RUNNER)],
+        cwd=program if program.is_dir() else program.parent,
+        env=env,
+        stdin=True,
+    )
 
 
 class Program:
@@ -24,32 +45,20 @@ class Program:
         self.ended_by_us = False
 
     @classmethod
-    async def start(cls, project: Project, on_output: Callable[[str, bool], None]) -> "Program":
-        """Start the process; it loads the SDK and then waits to be told what to run."""
-        program = project.program
-        if not program.exists():
-            raise ProjectError(f"Pulumi.yaml: main: there is no {program}")
-        if program.is_dir() and not (program / "__main__.py").is_file():
-            raise ProjectError(f"unable to find main python program `__main__.py` in `{program}`")
+    async def start(
+        cls, project: Project, on_output: Callable[[str, bool], None], spawned: Spawned | None = None
+    ) -> "Program":
+        """Start the process, unless that has been done; it loads the SDK and then waits to be told what to run."""
         say = Output(on_output)
-        env = without_passphrase(os.environ)
-        if project.virtualenv is not None:
-            env["VIRTUAL_ENV"] = str(project.virtualenv)
-            env["PATH"] = f"{project.virtualenv / 'bin'}{os.pathsep}{env.get('PATH', '')}"
-            env.pop("PYTHONHOME", None)
-        child = await Child.start(
-            "program",
-            [str(project.python()), "-u", str(_RUNNER)],
-            cwd=program if program.is_dir() else program.parent,
-            env=env,
-            stdin=True,
+        child = await Child.follow(
+            spawned or spawn_program(project),
             on_stdout=lambda line: say.line(line, False),
             on_stderr=lambda line: say.line(line, True),
         )
         return cls(project, child, say)
 
     async def run(
-        self, stack: str, address: str, config: Mapping[str, ConfigValue], parallel: int, preview: bool
+        self, stack: str, address: str, config: Mapping[str, ConfigValue], parallel: int, preview: bool, debug: bool
     ) -> None:
         """Tell it what to run."""
         program = self._project.program
@@ -64,6 +73,7 @@ class Program:
             "program": str(program),
             "parallel": parallel,
             "dry_run": preview,
+            "debug": debug,
             "config": {key: value.text for key, value in config.items()},
             "secret_keys": [key for key, value in config.items() if value.secret],
         }

@@ -6,6 +6,8 @@ time share one file (a thousand parallel creations need not write a thousand fil
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 
 from pulumi_embedded._backend import Backend
@@ -46,6 +48,8 @@ _PENDING = {
     IMPORT_REPLACEMENT: "importing",
 }
 
+_LONGEST_WAIT_S = 0.1
+
 
 class SnapshotManager:
     """Keeps the stack's file true. `close` writes what was not written for its own sake."""
@@ -65,6 +69,9 @@ class SnapshotManager:
         self._elided = True
         self._waiting: list[asyncio.Future[None]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._active = 0
+        self._all_wait = asyncio.Event()
+        self._write_s = 0.0
         self._left_of_base = 0
         self._sound = IntegrityCheck()
         self._sound_entries: list[Entry | None] = []
@@ -79,15 +86,24 @@ class SnapshotManager:
         state = step.old if operation == "deleting" else step.new
         assert state is not None
         self._pending[state] = PendingOperation(state, operation)
+        self._active += 1
         await self._write()
 
     async def end(self, step: Step, successful: bool) -> None:
         """Record the step's result; `successful` also for one that failed and left something to keep."""
         op, old, new = step.op, step.old, step.new
-        if op in _PENDING:
-            state = old if _PENDING[op] == "deleting" else new
-            assert state is not None
-            self._pending.pop(state, None)
+        if op not in _PENDING:
+            await self._end(op, old, new, successful)
+            return
+        state = old if _PENDING[op] == "deleting" else new
+        assert state is not None
+        self._pending.pop(state, None)
+        try:
+            await self._end(op, old, new, successful)
+        finally:
+            self._active -= 1
+
+    async def _end(self, op: str, old: ResourceState | None, new: ResourceState | None, successful: bool) -> None:
         if successful:
             self._record(op, old, new)
         if op == SAME and successful:
@@ -154,15 +170,20 @@ class SnapshotManager:
         self._elided = False
         written = asyncio.get_running_loop().create_future()
         self._waiting.append(written)
+        if len(self._waiting) >= self._active:
+            self._all_wait.set()
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())
         await written
 
     async def _write_all(self) -> None:
         while self._waiting:
+            await self._let_others_join()
             waiting, self._waiting = self._waiting, []
             try:
+                started = time.monotonic()
                 await self._write_now()
+                self._write_s = time.monotonic() - started
             except Exception as error:  # noqa: BLE001 - handed to everyone who waits for this write
                 for future in waiting:
                     if not future.done():
@@ -171,6 +192,16 @@ class SnapshotManager:
                 for future in waiting:
                     if not future.done():
                         future.set_result(None)
+
+    async def _let_others_join(self) -> None:
+        """Wait for the steps under way to come to their next write, for as long as a write takes, and no longer.
+
+        Writing a large state for every single step is what would make a deployment's time grow with its square.
+        """
+        if len(self._waiting) < self._active:
+            self._all_wait.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_wait.wait(), min(self._write_s, _LONGEST_WAIT_S))
 
     async def _write_now(self) -> None:
         deployment = self.deployment()
@@ -225,7 +256,7 @@ def _must_write(old: ResourceState, new: ResourceState) -> bool:
 
 def _with_new_names(resources: list[ResourceState]) -> list[ResourceState]:
     """Rewrite references to renamed resources; what was found under an alias is known by its new name alone."""
-    if not any(state.aliases for state in resources):
+    if not any([state.aliases for state in resources]):  # noqa: C419 - it comes with every write, and is faster
         return resources
     renamed: dict[str, str] = {}
     for state in resources:

@@ -10,24 +10,27 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulumi_embedded._backend import Backend, backend_root
 from pulumi_embedded._checkpoint import load_deployment, secrets_state_of
 from pulumi_embedded._config import ConfigValue, StackConfig
 from pulumi_embedded._crypto import PassphraseCrypter, passphrase_from_environment
+from pulumi_embedded._early import Early
 from pulumi_embedded._errors import BackendError, ConfigError, StackNotFound
 from pulumi_embedded._events import Events
 from pulumi_embedded._lock import break_locks, stack_lock
-from pulumi_embedded._operation import Operation, Options, Result
 from pulumi_embedded._project import Project, load_project
-from pulumi_embedded._snapshot import SnapshotManager
 from pulumi_embedded._state import Deployment
 from pulumi_embedded._statejson import NoSecrets, Sealer
-from pulumi_embedded._urn import STACK_TYPE
+from pulumi_embedded._urn import STACK_TYPE, is_provider_type, package_of
 from pulumi_embedded._values import without_secrets
 
-Runner = Callable[[Operation], Result]
+if TYPE_CHECKING:
+    from pulumi_embedded._operation import Operation, Options, Result
+    from pulumi_embedded._snapshot import SnapshotManager
+
+Runner = Callable[["Operation"], "Result"]
 
 
 class _StateCrypter:
@@ -56,6 +59,7 @@ class Stack:
         self.name = backend.check_name(name)
         self.config = StackConfig(project, self.name)
         self._crypter: PassphraseCrypter | None = None
+        self._early: Early | None = None
 
     # Secrets
 
@@ -170,26 +174,79 @@ class Stack:
             return self.config.values(NoSecrets())
         return self.config.values(self.crypter())
 
-    def preview(self, events: Events, options: Options, run: Runner) -> Result:
-        """Work out what an update would do. Writes nothing."""
-        self.check_passphrase()
-        deployment, _ = self.load(tolerate_missing=True)
-        return run(Operation(self.project, self.name, deployment, self.config_values(), events, None, options))
+    def begin(self, run_program: bool) -> None:
+        """Start what the next operation will wait for: its program, its plugins, the key of its secrets.
 
-    def update(self, kind: str, events: Events, options: Options, run: Runner, changes: Callable[[], Mapping[str, int]],
-               message: str = "", clear_pending_creates: bool = False) -> Result:  # fmt: skip
+        An operation does so by itself; a command may do it before it loads what else it needs. `end` takes it back.
+        """
+        if self._early is not None:
+            return
+        latest = self._latest()
+        salt = self.config.salt or secrets_state_of(latest, str(self.backend.path(self.name)))
+        if salt:
+            PassphraseCrypter(salt, passphrase_from_environment()).begin()
+        self._early = Early(self.project, self._packages(latest, run_program), run_program)
+
+    def _packages(self, latest: Mapping[str, Any] | None, run_program: bool) -> list[str]:
+        """The plugins a run will need: those the state's providers had; before there is a state, Pulumi.yaml's."""
+        types = {entry.get("type", "") for entry in (latest or {}).get("resources") or ()}
+        recorded = {package_of(type_) for type_ in types if is_provider_type(type_)}
+        return sorted(recorded or (self.project.plugin_paths if run_program else ()))
+
+    def end(self) -> None:
+        """End what was begun and not used."""
+        if self._early is not None:
+            self._early.end()
+            self._early = None
+
+    def preview(self, events: Events, options: "Options", run: Runner) -> "Result":
+        """Work out what an update would do. Writes nothing."""
+        self.begin(options.run_program)
+        try:
+            self.check_passphrase()
+            deployment, _ = self.load(tolerate_missing=True)
+            return run(self._operation(deployment, events, None, options))
+        finally:
+            self.end()
+
+    def _operation(
+        self, deployment: Deployment, events: Events, snapshot: "SnapshotManager | None", options: "Options"
+    ) -> "Operation":
+        from pulumi_embedded._operation import Operation  # after `begin`: it loads while those processes do
+
+        assert self._early is not None
+        return Operation(
+            self.project, self.name, deployment, self.config_values(), events, snapshot, options, self._early
+        )
+
+    def update(
+        self, kind: str, events: Events, options: "Options", run: Runner, changes: Callable[[], Mapping[str, int]],
+        message: str = "", clear_pending_creates: bool = False,
+    ) -> "Result":  # fmt: skip
         """Do it; the state is kept true throughout. The caller holds the lock. `kind`: update, refresh or destroy."""
+        self.begin(options.run_program)
+        try:
+            return self._update(kind, events, options, run, changes, message, clear_pending_creates)
+        finally:
+            self.end()
+
+    def _update(
+        self, kind: str, events: Events, options: "Options", run: Runner, changes: Callable[[], Mapping[str, int]],
+        message: str, clear_pending_creates: bool,
+    ) -> "Result":  # fmt: skip
         self.check_passphrase()
         deployment, sealer = self.load()
         self._warn_of_pending(deployment, kind, events)
         if self.config.salt and not deployment.secrets_state:
             deployment.secrets_state = self.config.salt
+        from pulumi_embedded._snapshot import SnapshotManager
+
         snapshot = SnapshotManager(
             self.backend, self.name, deployment, sealer, lambda: self.crypter_for_writing().state
         )
         if clear_pending_creates:
             snapshot.drop_pending_creates()
-        operation = Operation(self.project, self.name, deployment, self.config_values(), events, snapshot, options)
+        operation = self._operation(deployment, events, snapshot, options)
         started = int(time.time())
         result: Result | None = None
         try:
@@ -247,7 +304,7 @@ def open_stack(name: str, cwd: Path | str = ".") -> Stack:
     return Stack(project, open_backend(project), name)
 
 
-def run_here(operation: Operation) -> Result:
+def run_here(operation: "Operation") -> "Result":
     """Run an operation in an event loop of its own."""
     return asyncio.run(operation.run())
 
