@@ -5,7 +5,7 @@ A kill is played by a second provider on the same project that starts while the 
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ from tests.pulumi_runpod.test_faults import KINDS, QUIET
 from tests.pulumi_runpod.test_life_cycles import CREDENTIAL, TEMPLATE, VOLUME
 
 VOLUMES = "/v2/network-volumes"
+ENDPOINT_BODY = {
+    "name": "theirs",
+    "type": "QUEUE",
+    "image": "good:1",
+    "gpu": {"pools": ["ADA_24"]},
+    "workers": {"max": 0},
+    "scaling": {"type": "QUEUE_DELAY", "queueDelay": 1},
+}
 
 
 class Runs:
@@ -32,6 +40,14 @@ class Runs:
         player = await self._stack.enter_async_context(engine(environ={"RUNPOD_API_KEY": KEY}, project_dir=self.folder))
         await player.configure({"apiUrl": self.cloud.url, "jobsUrl": f"{self.cloud.url}/v2"}, state=state)
         return player
+
+    @asynccontextmanager
+    async def whole(self, **environ: str) -> AsyncIterator[Player]:
+        """A run that the engine ends in good order."""
+        given = {"RUNPOD_API_KEY": KEY, **environ}
+        async with engine(environ=given, project_dir=self.folder) as player:
+            await player.configure({"apiUrl": self.cloud.url, "jobsUrl": f"{self.cloud.url}/v2"}, state="one-state")
+            yield player
 
     async def in_doubt(self, kind: str, name: str, inputs: Properties, path: str, *, acted: bool) -> Player:
         """A run whose create lost its answer, and that ended before it could look."""
@@ -128,6 +144,63 @@ async def test_a_volume_is_never_removed_like_that(runs: Runs) -> None:
     with pytest.raises(grpc.aio.AioRpcError, match="cannot become what the program says now; delete it at RunPod"):
         await second.up(State("NetworkVolume", "x"), {**VOLUME, "dataCenter": "EU-CZ-1"})
     assert len(await listed(runs.cloud, VOLUMES, "networkVolumes")) == 1
+
+
+async def test_a_volume_that_nobody_can_have_used_is_removed(runs: Runs) -> None:
+    """RunPod's answer never reached the engine, so it is empty: the one that the program wants now takes its place."""
+    await runs.in_doubt("NetworkVolume", "x", VOLUME, VOLUMES, acted=True)
+    second, state = await runs.next(), State("NetworkVolume", "x")
+    await second.up(state, {**VOLUME, "dataCenter": "EU-CZ-1"})
+    assert await listed(runs.cloud, VOLUMES, "networkVolumes") == [state.id]
+
+
+@pytest.mark.parametrize(("kind", "inputs", "path", "key"), KINDS)
+async def test_what_the_program_dropped_meanwhile_is_removed(
+    runs: Runs, kind: str, inputs: dict[str, Any], path: str, key: str
+) -> None:
+    """No create comes for it: it goes at the end of the next run that changes anything, and its note with it."""
+    await runs.in_doubt(kind, "dropped", inputs, path, acted=True)
+    state = State("Template", "other")
+    async with runs.whole() as player:
+        await player.up(state, {**TEMPLATE, "name": "other"})
+        assert len(await listed(runs.cloud, path, key)) == (2 if kind == "Template" else 1)
+    assert await listed(runs.cloud, path, key) == ([state.id] if kind == "Template" else [])
+    assert runs.notes() == []
+    assert any("left behind by an interrupted run and not in the program" in line for line in player.logs)
+
+
+async def test_a_run_without_changes_removes_only_where_the_engine_says_that_it_is_no_preview(runs: Runs) -> None:
+    """It may be a preview, which changes nothing; the embedded engine tells."""
+    await runs.in_doubt("NetworkVolume", "dropped", VOLUME, VOLUMES, acted=True)
+    async with runs.whole():
+        pass
+    assert len(await listed(runs.cloud, VOLUMES, "networkVolumes")) == 1
+    assert len(runs.notes()) == 1
+    async with runs.whole(PULUMI_DRY_RUN="false"):
+        pass
+    assert await listed(runs.cloud, VOLUMES, "networkVolumes") == []
+    assert runs.notes() == []
+
+
+async def test_a_volume_that_is_mounted_is_not_removed(runs: Runs) -> None:
+    """Somebody found it and uses it."""
+    await runs.in_doubt("NetworkVolume", "dropped", VOLUME, VOLUMES, acted=True)
+    [made] = await listed(runs.cloud, VOLUMES, "networkVolumes")
+    await runs.cloud.call("POST", "/v2/serverless", {**ENDPOINT_BODY, "networkVolumes": [made]})
+    async with runs.whole(PULUMI_DRY_RUN="false"):
+        pass
+    assert await listed(runs.cloud, VOLUMES, "networkVolumes") == [made]
+    assert len(runs.notes()) == 1
+
+
+async def test_a_run_that_fails_early_forgets_no_answer_of_an_earlier_one(runs: Runs) -> None:
+    """Killed after the answer; the next run ends in good order without coming to it; the one after takes it over."""
+    await (await runs.next()).up(State("NetworkVolume", "x"), VOLUME)
+    async with runs.whole():
+        pass
+    state = State("NetworkVolume", "x")
+    await (await runs.next()).up(state, VOLUME)
+    assert await listed(runs.cloud, VOLUMES, "networkVolumes") == [state.id]
 
 
 async def test_another_state_takes_nothing_over(runs: Runs) -> None:

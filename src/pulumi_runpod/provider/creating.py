@@ -21,14 +21,14 @@ from pulumi_runpod.provider.errors import Code, ProviderError, one_line
 from pulumi_runpod.provider.journal import Note
 from pulumi_runpod.provider.session import Session
 from pulumi_runpod.provider.values import Secret
-from runpod_rest import NotFound, RunPodError
+from runpod_rest import Client, NotFound, RunPodError
 
 Json = dict[str, Any]
 _TRIES = 3
 _LOOKS = (0.5, 2.0)
 """Pauses before each look after a lost answer: the server may still be at it."""
 _LEFTOVER_LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0)
-_STILL_AT_IT_S = 10.0
+STILL_AT_IT_S = 10.0
 """For so long after a create left, RunPod may still be busy with it although we were killed."""
 _HOLDS_DATA = frozenset({"network volume"})
 
@@ -156,23 +156,23 @@ async def _leftover(session: Session, order: Order) -> Json | None:
             return None
     for seconds in _LEFTOVER_LOOKS:
         await asyncio.sleep(seconds * session.poll_s)
-        candidates = [item for item in await order.collection.list() if _may_be(note, item, session, order)]
+        candidates = [item for item in await order.collection.list() if may_be(note, item, session, order.made_by)]
         if len(candidates) > 1:
             raise _several(order, candidates)
         if candidates:
             return candidates[0]
-        if time.time() - note.at > _STILL_AT_IT_S * session.poll_s:
+        if time.time() - note.at > STILL_AT_IT_S * session.poll_s:
             break
     return None
 
 
-def _may_be(note: Note, item: Json, session: Session, order: Order) -> bool:
+def may_be(note: Note, item: Json, session: Session, made_by: Callable[[Json, Json], bool]) -> bool:
     """Whether an item can be what the noted create made: new since then, of that name and content, nobody else's."""
     item_id = str(item.get("id"))
     if item.get("name") != note.name or item_id in note.before or item_id in session.seen_ids:
         return False
     # What was secret stands in no note, so it cannot tell one from another.
-    return order.made_by(item, {**note.body, **{key: item.get(key) for key in note.hidden}})
+    return made_by(item, {**note.body, **{key: item.get(key) for key in note.hidden}})
 
 
 async def _take_over(session: Session, order: Order, leftover: Json) -> Json | None:
@@ -184,7 +184,7 @@ async def _take_over(session: Session, order: Order, leftover: Json) -> Json | N
         session.taken_over.add((order.urn, resource_id))
         await session.engine.info(order.urn, f"took over the {order.kind} {resource_id}, made by an interrupted run")
         return made
-    if order.kind in _HOLDS_DATA:
+    if order.kind in _HOLDS_DATA and await _may_hold_data(session, order, resource_id):
         raise ProviderError(
             f"an interrupted run made the {order.kind} {resource_id}, which cannot become what the program says now; "
             f"delete it at RunPod, or import it, then run again",
@@ -193,6 +193,19 @@ async def _take_over(session: Session, order: Order, leftover: Json) -> Json | N
     await order.collection.delete(resource_id)
     await session.engine.info(order.urn, f"removed the {order.kind} {resource_id}, left behind by an interrupted run")
     return None
+
+
+async def _may_hold_data(session: Session, order: Order, resource_id: str) -> bool:
+    """Whether anybody can have used a volume that an interrupted run made: somebody was told its id, or mounts it."""
+    note = session.journal.find(order.urn)
+    return note is None or note.answered or await is_mounted(await session.client(), order.kind, resource_id)
+
+
+async def is_mounted(client: Client, kind: str, resource_id: str) -> bool:
+    """Whether an endpoint mounts this network volume; nothing else can be mounted."""
+    if kind not in _HOLDS_DATA:
+        return False
+    return any(resource_id in (endpoint.get("networkVolumes") or ()) for endpoint in await client.endpoints.list())
 
 
 def _several(order: Order, candidates: list[Json]) -> ProviderError:

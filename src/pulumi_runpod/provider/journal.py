@@ -118,8 +118,11 @@ class Journal:
             self.forget(urn)
 
     def close(self) -> None:
-        """The engine ends us in good order: it has written down every answer that it got."""
-        for note in [note for note in self._notes.values() if note.answered]:
+        """The engine ends us in good order: it has written down every answer that it got from us.
+
+        An answer of an earlier run stays noted until the engine names it: this run may have failed before it could.
+        """
+        for note in [note for note in self._notes.values() if note.answered and note.urn in self._settled]:
             self.forget(note.urn)
 
     def place(self, urn: str) -> str:

@@ -23,6 +23,7 @@ from pulumi_runpod.provider.errors import Code, InitFailed, ProviderError, one_l
 from pulumi_runpod.provider.functions import invoke
 from pulumi_runpod.provider.generate.schema import schema_json
 from pulumi_runpod.provider.journal import Journal
+from pulumi_runpod.provider.leftovers import remove_unwanted
 from pulumi_runpod.provider.resources import Call, Controller, controllers
 from pulumi_runpod.provider.session import Session, current_urn
 from pulumi_runpod.provider.values import Properties, path_root, plain, secret_texts
@@ -64,8 +65,12 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         self._cancelled = False
 
     async def close(self, *, engine_is_gone: bool = False) -> None:
-        if self._session is not None:
-            await self._session.close(engine_is_gone=engine_is_gone)
+        session = self._session
+        if session is not None:
+            real = session.changes_things or self._environ.get("PULUMI_DRY_RUN") == "false"
+            if real and session.has_key and not engine_is_gone:
+                await remove_unwanted(session, self._controllers)
+            await session.close(engine_is_gone=engine_is_gone)
         await self.engine.close()
 
     # Getting acquainted.
@@ -197,7 +202,10 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             if request.preview:
                 planned = controller.planned_outputs(inputs, None)
                 return provider_pb2.CreateResponse(id="", properties=to_struct(planned))
-            journal = self._configured().journal
+            session = self._configured()
+            session.changes_things = True
+            session.creates_asked.add(request.urn)
+            journal = session.journal
             try:
                 resource_id, outputs = await controller.create(call, inputs)
                 answer = provider_pb2.CreateResponse(id=resource_id, properties=to_struct(outputs))
@@ -236,6 +244,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             if request.preview:
                 return provider_pb2.UpdateResponse(properties=to_struct(controller.planned_outputs(news, olds)))
             self._in_state(request.urn, request.id)
+            self._configured().changes_things = True
             outputs = await controller.update(call, request.id, olds, old_inputs, news)
             return provider_pb2.UpdateResponse(properties=to_struct(outputs))
 
@@ -246,6 +255,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             controller, call = self._controller(request.urn, request.timeout)
             _take(request.properties)
             session = self._configured()
+            session.changes_things = True
             if (request.urn, request.id) in session.taken_over:
                 # A replacement took this very resource over, so the engine's state knew it all the time.
                 text = f"kept {request.id}: this run took it over as the replacement of itself"
@@ -296,14 +306,14 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         session.journal.engine_knows_urn(urn)
 
     async def _tell_leftovers(self, session: Session, provider_urn: str) -> None:
-        """Say what an interrupted run may have left: only `up` of the same resource can take it over."""
+        """Say what an interrupted run may have left, and what will become of it."""
         for note in session.journal.unanswered():
             what = f"the {note.kind} {note.id or repr(note.name)} for {note.urn.rsplit('::', 1)[-1]}"
             place = session.journal.place(note.urn)
             await session.engine.info(
                 provider_urn,
-                f"an earlier run was interrupted while it made {what}: `up` takes it over; if the program does not "
-                f"have it any more, delete it at RunPod, then the note {place}",
+                f"an earlier run was interrupted while it made {what}: `up` takes it over, or removes it if the "
+                f"program does not have it any more (noted in {place})",
             )
 
     async def _tell_trouble(self, journal: Journal, urn: str) -> None:

@@ -51,6 +51,10 @@ class Session:
         """Resources that the state held when this run began with them."""
         self.taken_over: set[tuple[str, str]] = set()
         """URN and id of what an interrupted run had left behind and this run took over."""
+        self.creates_asked: set[str] = set()
+        """URNs of which the engine asked a create in this run."""
+        self.changes_things = False
+        """The engine asked for a change that was no preview."""
         self.waiting_until_ready = 0
         """Endpoints whose workers are looked at now; they share the rate limit."""
         self.create_locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
