@@ -6,7 +6,7 @@ stands between provider and emulator: it counts calls and loses answers on deman
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +131,8 @@ class Cloud:
     """(method, path prefix, whether the emulator still acts): each entry breaks one matching call."""
     refuse: list[tuple[str, str, int, dict[str, Any]]] = field(default_factory=list)
     """(method, path prefix, status, body): each entry answers one matching call."""
+    hold: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    """Takes the place of `forward`, which it may call."""
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """A call of somebody else's: not through the proxy."""
@@ -143,6 +145,9 @@ class Cloud:
     def sent(self, method: str, prefix: str) -> list[Any]:
         """Bodies of the provider's calls."""
         return [body for verb, path, body in self.calls if verb == method and path.startswith(prefix)]
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        return await (self.hold or self.forward)(request)
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         data = await request.read()
@@ -193,7 +198,7 @@ async def live_cloud(directory: Path) -> AsyncIterator[Cloud]:
     async with running(config, assemble=assemble) as ctx, aiohttp.ClientSession() as http:
         cloud = Cloud(ctx, host, http)
         app = web.Application()
-        app.router.add_route("*", "/{tail:.*}", cloud.forward)
+        app.router.add_route("*", "/{tail:.*}", cloud.handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
