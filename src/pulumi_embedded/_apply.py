@@ -132,11 +132,16 @@ async def _delete(deployment: DeploymentBase, step: Step) -> None:
 async def _read(deployment: DeploymentBase, step: Step) -> None:
     old, new = step.old, step.new
     assert new is not None
+    failure: PartialFailure | None = None
     if new.id is UNKNOWN or new.id == "":
         new.outputs = {}
     else:
         provider = deployment.provider_of(new)
-        result = await provider.read(new.urn, new.id, new.inputs, new.inputs, new.custom_timeouts.get("read", 0.0))
+        try:
+            result = await provider.read(new.urn, new.id, new.inputs, new.inputs, new.custom_timeouts.get("read", 0.0))
+        except InitError as error:
+            failure = _init_failed(new, error)
+            result = ReadResult(error.id, error.outputs, error.inputs)
         if result.outputs is None:
             raise EngineError(f"resource '{new.id}' does not exist")
         new.outputs = result.outputs
@@ -148,6 +153,8 @@ async def _read(deployment: DeploymentBase, step: Step) -> None:
         new.created, new.modified = old.created, old.modified
         if not equal(new.inputs, old.inputs) or not equal(new.outputs, old.outputs):
             new.modified = now()
+    if failure:
+        raise failure
 
 
 async def _read_tolerantly(

@@ -109,6 +109,7 @@ def up(globals_: Globals, /, stack_name: str | None, **flags: Any) -> None:
 @click.option("-f", "--skip-preview", is_flag=True, help="Do not preview first.")
 @click.option("--preview-only", is_flag=True, help="Only show what a refresh would find.")
 @click.option("--clear-pending-creates", is_flag=True, help="Forget creations whose end was never known.")
+@click.option("--skip-pending-creates", is_flag=True, help="Do not ask about creations whose end was never known.")
 @click.pass_obj
 def refresh(globals_: Globals, /, stack_name: str | None, **flags: Any) -> None:
     """Take over into the state what the cloud really has."""

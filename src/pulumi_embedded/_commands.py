@@ -15,7 +15,7 @@ from rich.console import Console
 from pulumi_embedded._collect import Collector
 from pulumi_embedded._diffview import TreeView
 from pulumi_embedded._display import Progress
-from pulumi_embedded._errors import ExpectedNoChanges, OperationCancelled, OperationFailed, UsageError
+from pulumi_embedded._errors import ConfigError, ExpectedNoChanges, OperationCancelled, OperationFailed, UsageError
 from pulumi_embedded._events import Events, Fan
 from pulumi_embedded._json_output import EventStream, PreviewDocument
 from pulumi_embedded._live import LiveProgress
@@ -45,6 +45,7 @@ class Request:
     skip_preview: bool = False
     preview_only: bool = False
     clear_pending_creates: bool = False
+    skip_pending_creates: bool = False
     interactive: bool = False
     colour: bool = False
 
@@ -97,6 +98,8 @@ class Session:
             self._preview(last=True)
             return
         self._stack.require()
+        if request.clear_pending_creates and request.skip_pending_creates:
+            raise ConfigError("cannot set both --skip-pending-creates and --clear-pending-creates")
         if not request.yes and not request.interactive and not request.preview_only:
             raise UsageError("--yes or --skip-preview must be passed in to proceed when running in non-interactive mode"
                              if not request.skip_preview else
@@ -117,13 +120,29 @@ class Session:
     def _ask(self) -> None:
         verb = {"up": "perform this update", "refresh": "perform this refresh", "destroy": "perform this destroy"}
         question = f"Do you want to {verb[self._request.kind]}? [y/N] "
-        try:
-            answer = input(question).strip().lower()
-        except (EOFError, KeyboardInterrupt):
-            answer = ""
-            print(file=self._out)
-        if answer not in ("y", "yes"):
+        if self._answer(question) not in ("y", "yes"):
             raise OperationCancelled(f"confirmation declined, not proceeding with the {_DONE_KIND[self._request.kind]}")
+
+    def _creates_to_drop(self) -> list[str]:
+        """Interrupted creations that are to be forgotten: all by flag, or those that a person says never happened."""
+        request = self._request
+        if request.kind != "refresh" or request.skip_pending_creates:
+            return []
+        urns = self._stack.pending_creates()
+        if request.clear_pending_creates or not request.interactive:
+            return urns if request.clear_pending_creates else []
+        question = (
+            "Its creation was interrupted: did it fail, and is it to be forgotten? If it succeeded, answer no, and "
+            "declare it with the option `import_` and the id the provider knows. [y/N] "
+        )
+        return [urn for urn in urns if self._answer(f"{urn}\n{question}") in ("y", "yes")]
+
+    def _answer(self, question: str) -> str:
+        try:
+            return input(question).strip().lower()
+        except (EOFError, KeyboardInterrupt):
+            print(file=self._out)
+            return ""
 
     @contextlib.contextmanager
     def _event_log(self, planning: bool) -> Iterator[EventStream | None]:
@@ -229,7 +248,7 @@ class Session:
         def run(events: Events, collector: Collector) -> Result:
             return self._stack.update(
                 kind, events, request.options(), run_with_signals, lambda: collector.counts,
-                request.message, request.clear_pending_creates,
+                request.message, self._creates_to_drop(),
             )  # fmt: skip
 
         result, collector = self._operate(False, run)

@@ -13,10 +13,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 _REFUSED_VALUES = (
     "target", "target-replace", "replace", "exclude", "policy-pack", "policy-pack-config", "attach-debugger",
     "secrets-provider", "config-file", "config", "plan", "save-plan", "override-env", "import-file", "snippet",
+    "import-pending-creates",
 )  # fmt: skip
 _REFUSED_SWITCHES = (
     "target-dependents", "exclude-dependents", "exclude-protected", "ignore-protect", "run-program", "strict", "remote",
-    "config-path", "neo", "disable-integrity-checking", "import-pending-creates",
+    "config-path", "neo", "disable-integrity-checking",
 )  # fmt: skip
 _WITHOUT_EFFECT = (
     "show-config", "show-full-output", "show-policy-remediations", "skip-config-validation", "skip-plugin-pre-install",

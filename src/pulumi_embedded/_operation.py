@@ -86,7 +86,8 @@ class Operation:
         return Provider(await self._start_plugin(package))
 
     async def _start_plugin(self, package: str) -> Plugin:
-        plugin = await start_plugin(self._project, package, self._address, self._begun.plugin(package))
+        applies = not self.deployment.preview and self._options.delete
+        plugin = await start_plugin(self._project, package, self._address, self._begun.plugin(package), applies)
         self._plugins.append(plugin)
         return plugin
 
@@ -116,6 +117,8 @@ class Operation:
             self._cancelling = asyncio.ensure_future(self._cancel_plugins())
         else:
             self._killed.set()
+            if self._snapshot is not None:
+                self._snapshot.killed = True
             for plugin in self._plugins:
                 plugin.child.send(9)
 

@@ -23,6 +23,7 @@ from pulumi_embedded._wire import Peer
 
 _log = logging.getLogger("pulumi_embedded.plugin")
 _START_TIMEOUT_S = 30.0
+_APPLIES = (("pulumi-dry-run", "false"),)
 
 
 class Plugin:
@@ -58,8 +59,12 @@ async def _call(method: Any, request: Any, **options: Any) -> Any:
     return await method(request, **options)
 
 
-async def start_plugin(project: Project, name: str, engine_address: str, spawned: Spawned | None = None) -> Plugin:
+async def start_plugin(
+    project: Project, name: str, engine_address: str, spawned: Spawned | None = None, applies: bool = False
+) -> Plugin:
     """Start the plugin, unless that has been done, and shake hands.
+
+    `applies`: this run makes the cloud what the program says. The handshake's metadata tell a plugin that cares.
 
     PluginError carries what it wrote before it failed.
     """
@@ -85,7 +90,7 @@ async def start_plugin(project: Project, name: str, engine_address: str, spawned
             raise PluginError(_with_tail(f"the plugin '{name}' did not start: it {why}", child))
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port.result()}", options=GRPC_OPTIONS)
         plugin = Plugin(name, child, channel)
-        await _handshake(plugin, engine_address, folder)
+        await _handshake(plugin, engine_address, folder, applies)
     except BaseException:
         port.cancel()
         await child.stop(grace_s=0.5)
@@ -95,7 +100,7 @@ async def start_plugin(project: Project, name: str, engine_address: str, spawned
     return plugin
 
 
-async def _handshake(plugin: Plugin, engine_address: str, folder: Path) -> None:
+async def _handshake(plugin: Plugin, engine_address: str, folder: Path, applies: bool) -> None:
     request = provider_pb2.ProviderHandshakeRequest(
         engine_address=engine_address,
         root_directory=str(folder),
@@ -105,7 +110,8 @@ async def _handshake(plugin: Plugin, engine_address: str, folder: Path) -> None:
     )
     try:
         answer: Any = await asyncio.wait_for(
-            _call(plugin.stub.Handshake, request, wait_for_ready=True), _START_TIMEOUT_S
+            _call(plugin.stub.Handshake, request, wait_for_ready=True, metadata=_APPLIES if applies else ()),
+            _START_TIMEOUT_S,
         )
     except TimeoutError as error:
         raise PluginError(

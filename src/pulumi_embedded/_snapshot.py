@@ -8,7 +8,7 @@ time share one file (a thousand parallel creations need not write a thousand fil
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from pulumi_embedded._backend import Backend
 from pulumi_embedded._checkpoint import checkpoint_bytes
@@ -66,6 +66,8 @@ class SnapshotManager:
         self._done: set[ResourceState] = set()
         self._pending: dict[ResourceState, PendingOperation] = {}
         self._kept_creates = [p for p in base.pending if p.type == "creating"]
+        self.killed = False
+        """What ran was killed: a step that now fails may have happened all the same, so it stays pending."""
         self._elided = True
         self._waiting: list[asyncio.Future[None]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -97,7 +99,8 @@ class SnapshotManager:
             return
         state = old if _PENDING[op] == "deleting" else new
         assert state is not None
-        self._pending.pop(state, None)
+        if successful or not self.killed:
+            self._pending.pop(state, None)
         try:
             await self._end(op, old, new, successful)
         finally:
@@ -145,9 +148,9 @@ class SnapshotManager:
             return
         await self._write()
 
-    def drop_pending_creates(self) -> None:
-        """Forget creations whose end was never known (`refresh --clear-pending-creates`)."""
-        self._kept_creates = []
+    def drop_pending_creates(self, urns: Container[str]) -> None:
+        """Forget creations that never happened, as somebody found out (`refresh --clear-pending-creates`)."""
+        self._kept_creates = [p for p in self._kept_creates if p.resource.urn not in urns]
 
     # Writing
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,24 +219,29 @@ class Stack:
             self.project, self.name, deployment, self.config_values(), events, snapshot, options, self._early
         )
 
+    def pending_creates(self) -> list[str]:
+        """URNs of creations that a killed engine left: they may have happened or not."""
+        return [p.resource.urn for p in self.load()[0].pending if p.type == "creating"]
+
     def update(
         self, kind: str, events: Events, options: "Options", run: Runner, changes: Callable[[], Mapping[str, int]],
-        message: str = "", clear_pending_creates: bool = False,
+        message: str = "", drop_creates: Collection[str] = (),
     ) -> "Result":  # fmt: skip
         """Do it; the state is kept true throughout. The caller holds the lock. `kind`: update, refresh or destroy."""
         self.begin(options.run_program)
         try:
-            return self._update(kind, events, options, run, changes, message, clear_pending_creates)
+            return self._update(kind, events, options, run, changes, message, drop_creates)
         finally:
             self.end()
 
     def _update(
         self, kind: str, events: Events, options: "Options", run: Runner, changes: Callable[[], Mapping[str, int]],
-        message: str, clear_pending_creates: bool,
+        message: str, drop_creates: Collection[str],
     ) -> "Result":  # fmt: skip
         self.check_passphrase()
         deployment, sealer = self.load()
-        self._warn_of_pending(deployment, kind, events)
+        if not options.refresh:
+            self._warn_of_pending(deployment, events)
         if self.config.salt and not deployment.secrets_state:
             deployment.secrets_state = self.config.salt
         from pulumi_embedded._snapshot import SnapshotManager
@@ -244,8 +249,7 @@ class Stack:
         snapshot = SnapshotManager(
             self.backend, self.name, deployment, sealer, lambda: self.crypter_for_writing().state
         )
-        if clear_pending_creates:
-            snapshot.drop_pending_creates()
+        snapshot.drop_pending_creates(drop_creates)
         operation = self._operation(deployment, events, snapshot, options)
         started = int(time.time())
         result: Result | None = None
@@ -261,8 +265,8 @@ class Stack:
             })  # fmt: skip
         return result
 
-    def _warn_of_pending(self, deployment: Deployment, kind: str, events: Events) -> None:
-        if not deployment.pending or kind == "refresh":
+    def _warn_of_pending(self, deployment: Deployment, events: Events) -> None:
+        if not deployment.pending:
             return
         lines = "".join(f"\n  * {p.resource.urn}, interrupted while {p.type}" for p in deployment.pending)
         events.diagnostic(

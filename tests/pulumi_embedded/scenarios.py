@@ -52,7 +52,7 @@ SCENARIOS = [
     )),
     Scenario("replaced_twice_with_leftover", (
         up('Thing("a", fixed=1)'), up('Thing("a", fixed=2)', faults=[fault("delete", "a")]),
-        up('Thing("a", fixed=3)', faults=[fault("delete", "a")]), up(),
+        up('Thing("a", fixed=3)', faults=[fault("delete", "a", times=2)]), up(),
     ), ordered=False),
     Scenario("failed_create", (up('a = Thing("a", value=1)\nThing("b", value=a.url)', faults=[fault("create", "a")]), up())),
     Scenario("failed_create_unknown", (up(ONE, faults=[fault("create", "a", "internal")]), up())),

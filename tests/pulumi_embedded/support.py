@@ -171,20 +171,27 @@ class Sandbox:
         """One command of this sandbox's engine: exit code and everything it printed."""
         if self.engine == "cli":
             done = subprocess.run(
-                ["pulumi", "--non-interactive", "--color", "never", *arguments],
-                cwd=self.project, env=self.env, capture_output=True, text=True, timeout=90,
+                self.command(*arguments), cwd=self.project, env=self.env, capture_output=True, text=True, timeout=90,
             )  # fmt: skip
             return done.returncode, done.stdout + done.stderr
         return run_here(self, arguments)
 
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of this sandbox's engine, for a process of its own."""
+        if self.engine == "cli":
+            return ["pulumi", "--non-interactive", "--color", "never", *arguments]
+        return [sys.executable, "-m", "pulumi_embedded", *arguments]
+
+    @property
+    def process_env(self) -> dict[str, str]:
+        """The environment of such a process."""
+        return self.env if self.engine == "cli" else {**self.env, "PYTHONPATH": str(HERE.parents[1] / "src")}
+
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start the engine as a process of its own (to be killed, or sent signals)."""
-        cli = ["pulumi", "--non-interactive", "--color", "never"]
         return subprocess.Popen(
-            [*(cli if self.engine == "cli" else [sys.executable, "-m", "pulumi_embedded"]), *arguments],
-            cwd=self.project,
-            env=self.env if self.engine == "cli" else {**self.env, "PYTHONPATH": str(HERE.parents[1] / "src")},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            self.command(*arguments), cwd=self.project, env=self.process_env, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def _interrupted(self, process: "subprocess.Popen[str]", rpc: str, name: str, times: int) -> tuple[int, str]:
@@ -209,8 +216,8 @@ class Sandbox:
         code, output = self.run("stack", "init", STACK)
         assert code == 0, output
 
-    def act(self, act: Act) -> Outcome:
-        """Carry out one act."""
+    def prepare(self, act: Act) -> None:
+        """What happens before an act's command."""
         if act.program is not None:
             self.program(act.program)
         self.faults(act.faults)
@@ -223,11 +230,11 @@ class Sandbox:
             assert code == 0, output
         if act.pending:
             self.leave_pending(act.pending)
-        flags = [flag.replace("{id:", "{").format(**self._ids()) if "{id:" in flag else flag for flag in act.flags]
-        return self.outcome(act.run, *flags, interrupt=act.interrupt)
 
-    def _ids(self) -> dict[str, str]:
-        return {thing["name"]: id_ for id_, thing in self.things().items()}
+    def act(self, act: Act) -> Outcome:
+        """Carry out one act."""
+        self.prepare(act)
+        return self.outcome(act.run, *act.flags, interrupt=act.interrupt)
 
     def leave_pending(self, operations: Sequence[tuple[str, str]]) -> None:
         """Write operations into the state as a killed engine leaves them."""
@@ -314,14 +321,14 @@ class Sandbox:
             state.created = state.modified = state.source_position = ""
             state.stack_trace = []
             state.dependencies = sorted(state.dependencies)
-            entries.append(json.loads(self._named(json.dumps(resource_to_json(state, _PLAIN)))))
+            entries.append(json.loads(self.named(json.dumps(resource_to_json(state, _PLAIN)))))
         pending = [
             [entry["type"], entry["resource"]["urn"].split("::")[-1]]
             for entry in self.raw_state().get("pending_operations") or ()
         ]
         return entries, pending
 
-    def _named(self, text: str) -> str:
+    def named(self, text: str) -> str:
         """Random ids by names, in order of appearance."""
 
         def name(match: re.Match[str]) -> str:

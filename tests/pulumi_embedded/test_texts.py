@@ -1,0 +1,45 @@
+"""What is printed is what the pulumi CLI prints: rows, trees, messages, outputs, summary, each on its own stream."""
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from tests.pulumi_embedded.support import Sandbox, has_cli
+from tests.pulumi_embedded.texts import RECORDED, STORIES, tell
+from tests.pulumi_embedded.virtualenv import cli_virtualenv, own_virtualenv
+
+# Where ours says it in other words, on purpose: (what the CLI says, what we say).
+_IN_OTHER_WORDS = [
+    (
+        "from your resource in your Pulumi program and run `pulumi up`, or use the command:",
+        "from the resource in your program and run `up`, or use the command:",
+    ),
+]
+
+
+def _difference(name: str, told: str) -> str:
+    recorded = (RECORDED / f"{name}.txt").read_text()
+    for theirs, ours in _IN_OTHER_WORDS:
+        recorded = recorded.replace(theirs, ours)
+    return "\n".join(
+        difflib.unified_diff(recorded.splitlines(), told.splitlines(), "the CLI", "ours", lineterm="", n=2)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STORIES)
+def test_prints_what_the_cli_was_recorded_to_print(name: str, tmp_path: Path) -> None:
+    """Word for word, where chance and times are taken out."""
+    difference = _difference(name, tell(STORIES[name], Sandbox(tmp_path / "sandbox", "embedded", own_virtualenv())))
+    assert not difference, difference
+
+
+@pytest.mark.slow
+@pytest.mark.pulumi_cli
+@pytest.mark.skipif(not has_cli(), reason="the pulumi CLI is not on PATH")
+@pytest.mark.parametrize("name", STORIES)
+def test_the_cli_still_prints_what_was_recorded(name: str, tmp_path: Path) -> None:
+    """The recordings are the CLI's text, not ours."""
+    told = tell(STORIES[name], Sandbox(tmp_path / "sandbox", "cli", cli_virtualenv()))
+    assert told == (RECORDED / f"{name}.txt").read_text()
