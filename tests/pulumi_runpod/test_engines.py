@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import pulumi_runpod as runpod
 from tests.pulumi_runpod.cloud import KEY, Cloud
 from tests.pulumi_runpod.project import CLI, PLUGIN_ENVIRONMENT, Project
 
@@ -110,6 +111,8 @@ async def test_an_existing_volume_is_imported(project: Project, cloud: Cloud) ->
     assert imported.code == 0, imported.text
     assert "size=30" in imported.text
     assert 'data_center="EU-RO-1"' in imported.text
+    assert "type=runpod.NetworkVolumeType.STANDARD" in imported.text  # so the SDK has to have that name
+    assert made["type"] == runpod.NetworkVolumeType.STANDARD
     missing = await project.run("import", "runpod:index:NetworkVolume", "none", "nope", *arguments)
     assert missing.code != 0
     assert "does not exist" in missing.text

@@ -81,6 +81,25 @@ async def test_names_are_translated_and_env_is_not(registered: list[Any]) -> Non
     assert await known(endpoint.id) == "llm-id"
 
 
+async def test_a_member_of_an_enum_is_its_word(registered: list[Any]) -> None:
+    """On the wire and nested; an output is text, also for a word that this SDK does not know yet."""
+    endpoint = runpod.Endpoint(
+        "llm",
+        type=runpod.EndpointType.QUEUE,
+        scaling=runpod.ScalingArgs(type=runpod.ScalingType.REQUEST_COUNT, request_count=1),
+        flashboot=pulumi.Output.from_input(runpod.FlashbootMode.FLASHBOOT),
+    )
+    scaling = await known(endpoint.scaling)
+    assert registered[0].inputs == {
+        "type": "QUEUE",
+        "scaling": {"type": "REQUEST_COUNT", "requestCount": 1},
+        "flashboot": "FLASHBOOT",
+    }
+    assert (type(scaling.type), scaling.type) == (str, "REQUEST_COUNT")
+    younger = runpod.NetworkVolume("v", size=20, data_center="d", type="ARCHIVE")  # type: ignore[arg-type,unused-ignore]
+    assert await known(younger.type) == "ARCHIVE"
+
+
 @pytest.mark.parametrize("by", ["template", "template_id"])
 async def test_a_template_s_content_travels(registered: list[Any], by: str) -> None:
     """As the resource or as its id: the endpoint gets the outputs, never a bare id."""
