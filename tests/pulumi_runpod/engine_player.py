@@ -88,9 +88,9 @@ class Player:
     def warnings(self) -> list[str]:
         return [m.message for m in self._service.messages if m.severity == engine_pb2.WARNING]
 
-    async def call(self, method: str, request: Any) -> Any:
+    async def call(self, method: str, request: Any, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
         try:
-            answer = await getattr(self.stub, method)(request)
+            answer = await getattr(self.stub, method)(request, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             self.answers.append(error.details())
             trailing: Any = error.trailing_metadata() or ()
@@ -261,9 +261,13 @@ def _strip(value: Any) -> Any:
 
 @asynccontextmanager
 async def engine(
-    *, environ: Mapping[str, str] | None = None, project_dir: Path | None = None, poll_s: float = 0.02
+    *,
+    environ: Mapping[str, str] | None = None,
+    project_dir: Path | None = None,
+    poll_s: float = 0.02,
+    applies: bool = False,
 ) -> AsyncIterator[Player]:
-    """A provider with an engine in front of it, not yet configured."""
+    """A provider behind an engine, not yet configured. `applies`: the engine says that it is no preview."""
     service = _EngineService()
     engine_server = grpc.aio.server()
     engine_pb2_grpc.add_EngineServicer_to_server(service, engine_server)
@@ -287,6 +291,7 @@ async def engine(
         await player.call(
             "Handshake",
             provider_pb2.ProviderHandshakeRequest(engine_address=f"127.0.0.1:{engine_port}", configure_with_urn=True),
+            metadata=(("pulumi-dry-run", "false"),) if applies else (),
         )
         yield player
     finally:

@@ -42,10 +42,10 @@ class Runs:
         return player
 
     @asynccontextmanager
-    async def whole(self, **environ: str) -> AsyncIterator[Player]:
-        """A run that the engine ends in good order."""
-        given = {"RUNPOD_API_KEY": KEY, **environ}
-        async with engine(environ=given, project_dir=self.folder) as player:
+    async def whole(self, *, applies: bool = False) -> AsyncIterator[Player]:
+        """A run that the engine ends in good order; `applies`: and says of that it is no preview."""
+        given = {"RUNPOD_API_KEY": KEY}
+        async with engine(environ=given, project_dir=self.folder, applies=applies) as player:
             await player.configure({"apiUrl": self.cloud.url, "jobsUrl": f"{self.cloud.url}/v2"}, state="one-state")
             yield player
 
@@ -176,7 +176,7 @@ async def test_a_run_without_changes_removes_only_where_the_engine_says_that_it_
         pass
     assert len(await listed(runs.cloud, VOLUMES, "networkVolumes")) == 1
     assert len(runs.notes()) == 1
-    async with runs.whole(PULUMI_DRY_RUN="false"):
+    async with runs.whole(applies=True):
         pass
     assert await listed(runs.cloud, VOLUMES, "networkVolumes") == []
     assert runs.notes() == []
@@ -187,7 +187,7 @@ async def test_a_volume_that_is_mounted_is_not_removed(runs: Runs) -> None:
     await runs.in_doubt("NetworkVolume", "dropped", VOLUME, VOLUMES, acted=True)
     [made] = await listed(runs.cloud, VOLUMES, "networkVolumes")
     await runs.cloud.call("POST", "/v2/serverless", {**ENDPOINT_BODY, "networkVolumes": [made]})
-    async with runs.whole(PULUMI_DRY_RUN="false"):
+    async with runs.whole(applies=True):
         pass
     assert await listed(runs.cloud, VOLUMES, "networkVolumes") == [made]
     assert len(runs.notes()) == 1

@@ -6,7 +6,7 @@ because the program dropped them or everything is being destroyed. It happens at
 asked for all that it wants; what then fails, or takes too long, stays noted for the next run.
 
 A preview must change nothing, and a provider is not told that it works for one. So a run counts as a real one when the
-engine asked for a change that was no preview, or when it said so by PULUMI_DRY_RUN=false (the embedded engine does).
+engine asked for a change that was no preview, or when its handshake said so (the embedded engine's does).
 """
 
 import asyncio

@@ -63,12 +63,13 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         self._session: Session | None = None
         self._controllers: dict[str, Controller] = {}
         self._cancelled = False
+        self._applies = False
+        """The engine said that this is no preview. The CLI says nothing of the kind."""
 
     async def close(self, *, engine_is_gone: bool = False) -> None:
         session = self._session
         if session is not None:
-            real = session.changes_things or self._environ.get("PULUMI_DRY_RUN") == "false"
-            if real and session.has_key and not engine_is_gone:
+            if (session.changes_things or self._applies) and session.has_key and not engine_is_gone:
                 await remove_unwanted(session, self._controllers)
             await session.close(engine_is_gone=engine_is_gone)
         await self.engine.close()
@@ -78,7 +79,9 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
     async def Handshake(  # noqa: N802 - names of the protocol
         self, request: provider_pb2.ProviderHandshakeRequest, context: Context
     ) -> provider_pb2.ProviderHandshakeResponse:
-        del context
+        self._applies = ("pulumi-dry-run", "false") in [
+            (key, value) for key, value in context.invocation_metadata() or ()
+        ]
         await self.engine.connect(request.engine_address)
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, accept_resources=False, accept_outputs=False)
 
