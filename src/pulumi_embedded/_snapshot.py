@@ -279,7 +279,11 @@ def _with_new_names(resources: list[ResourceState]) -> list[ResourceState]:
         new.urn, new.aliases = fix(state.urn), []
         new.parent = fix(state.parent)
         new.dependencies = [fix(urn) for urn in state.dependencies]
-        new.property_dependencies = {k: [fix(u) for u in urns] for k, urns in state.property_dependencies.items()}
+        by_property = {key: [fix(urn) for urn in urns] for key, urns in state.property_dependencies.items()}
+        if by_property != state.property_dependencies:
+            # As the CLI does: once it rewrites the map, properties that depend on nothing are left out of it.
+            by_property = {key: urns for key, urns in by_property.items() if urns}
+        new.property_dependencies = by_property
         new.deleted_with = fix(state.deleted_with)
         new.replace_with = [fix(urn) for urn in state.replace_with]
         if state.provider:

@@ -17,4 +17,14 @@ FOUND = [
         "random_half_made_then_skipped",
         (up(_SKIPPED, "--continue-on-error", faults=[fault("create", "a", "init")]), up()),
     ),
+    # Where a reference is rewritten for a new name, the CLI leaves properties without dependencies out of the map.
+    Scenario(
+        "random_renamed_dependency",
+        (
+            up('a = Thing("a", value=1)\nThing("b", value=a.url, n=1)\nThing("c", O(depends_on=[a]), value=1)'),
+            up('Thing("z", O(aliases=[pulumi.Alias(name="a")]), value=1)', faults=[fault("delete", "b")]),
+            up('Thing("z", O(aliases=[pulumi.Alias(name="a")]), value=1)'),
+        ),
+        ordered=False,
+    ),
 ]
