@@ -23,6 +23,7 @@ FENCE = re.compile(r"^```typescript\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 needs_cli = [
     pytest.mark.pulumi_cli,
     pytest.mark.slow,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("pulumi") is None, reason="the pulumi CLI is not on PATH"),
 ]
 WRONG = """
@@ -58,7 +59,7 @@ def pulumi(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -126,7 +127,7 @@ class TestWithTheCli:
         files = [f"{name}.ts" for name in [*examples, "wrong"]]
         (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": files}))
         checked = subprocess.run(
-            ["node", modules / "typescript/bin/tsc", "--project", tmp_path], capture_output=True, text=True, timeout=100
+            ["node", modules / "typescript/bin/tsc", "--project", tmp_path], capture_output=True, text=True, timeout=240
         )
         assert (checked.returncode, checked.stdout) == (0, "")
 

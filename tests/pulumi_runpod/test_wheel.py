@@ -58,6 +58,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not UV, reason="uv is neither in .local/bootstrap nor on PATH: make setup brings it")
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_ten_lines_serve_a_model(engine: str, installed: Path, cloud: Cloud, tmp_path: Path) -> None:

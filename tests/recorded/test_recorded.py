@@ -42,6 +42,7 @@ def stack(kind: str, version: str, cloud: RecordedCloud, tmp_path: Path) -> Reco
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not PLUGIN_ENVIRONMENT.is_dir(), reason="the plugin's environment is not set up")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", STACKS)

@@ -30,7 +30,7 @@ def node_modules() -> Path:
             shutil.copy(source / name, folder)
         # No package's own script is run.
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries", "1"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
         if done.returncode != 0:
             last = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
             pytest.skip(f"npm cannot install tools/npm here: {' '.join(last)[:300]}")
