@@ -18,6 +18,7 @@ _MAX_MESSAGE = 400 * 1024 * 1024
 """The engine's own limit."""
 _OPTIONS = (("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.max_send_message_length", _MAX_MESSAGE))
 VERSION = "0.1.0"
+_GOODBYE_S = 3.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +65,9 @@ async def _serve(engine_address: str) -> None:
     # An engine that is killed tells nobody. A provider that was attached for debugging outlives its engines.
     gone = asyncio.create_task(provider.engine.gone())
     await asyncio.wait({told, gone} if engine_address else {told}, return_when=asyncio.FIRST_COMPLETED)
+    if not told.done():
+        # An engine that ends in good order may close its own door first, and tell us right after.
+        await asyncio.wait({told}, timeout=_GOODBYE_S)
     engine_is_gone = not told.done()
     for task in (told, gone):
         task.cancel()
