@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import pytest
 import pytest_asyncio
 
@@ -122,6 +123,16 @@ async def test_walk(world: World, kind: str, walk: Walk) -> None:
     assert world.player.leaks("pass-word-0", "pass-word-1", "hf_secretsecret1", "hf_secretsecret2") == []
 
 
+async def test_a_mount_bars_the_way_to_serverless(world: World) -> None:
+    """RunPod cannot take a mount away; the message names the property and the way out, and nothing is changed."""
+    state = State("Template", "pods")
+    mounted = BASES["Template"] | {"serverless": False, "mounts": {"persistent": {"size": 10, "path": "/a"}}}
+    await world.player.up(state, mounted)
+    with pytest.raises(grpc.aio.AioRpcError, match=r"serverless: the template has a mount.*pulumi up --replace"):
+        await world.player.up(state, BASES["Template"])
+    assert await world.player.up(state, mounted) == "same"
+
+
 class _Step:
     """Steps of one resource's life, each with all that has to hold after it."""
 
@@ -202,7 +213,7 @@ def _body(walk: Walk, step: int, at: str, program: Json) -> Json:
 
 def _resolved(value: Any, ids: dict[str, str]) -> Any:
     if isinstance(value, str) and value.startswith("$"):
-        return ids[value[1:]]
+        return ids.get(value[1:], value)
     if isinstance(value, list):
         return [_resolved(item, ids) for item in value]
     if isinstance(value, dict):

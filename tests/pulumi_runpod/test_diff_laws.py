@@ -1,5 +1,6 @@
 """Laws of Diff, and of the way from outputs back to inputs."""
 
+import re
 from typing import Any
 
 from hypothesis import given, settings
@@ -128,6 +129,37 @@ async def test_an_endpoint_s_inputs_come_back_from_its_outputs(inputs: dict[str,
     assert control.diff(outputs, again, old).changes == {}
     imported = control.read_inputs(outputs, {})
     assert control.diff(outputs, imported, old).changes == {}
+
+
+@settings(max_examples=60, deadline=None)
+@given(inputs_of)
+async def test_a_difference_has_two_sides(case: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    """x differs from y exactly if y differs from x; each path that is named leads to a real change."""
+    name, first, second = case
+    control = controller(name)
+    old, new = await checked(name, first), await checked(name, second)
+    # What stays when it is left out differs in one direction only, so both sides have to say it.
+    declared = control.declaration.inputs
+    one_sided = {field.wire for field in declared if field.stays and (field.wire in old) != (field.wire in new)}
+    old, new = ({key: value for key, value in side.items() if key not in one_sided} for side in (old, new))
+    there = control.diff(old, old, new).changes
+    back = control.diff(new, new, old).changes
+    assert bool(there) == bool(back)
+    assert {path_root(path) for path in there} == {path_root(path) for path in back}
+    for path in there:
+        # In a list without order a place says nothing.
+        assert at(old, path) != at(new, path) or "[" in path
+
+
+def at(properties: Any, path: str) -> Any:
+    """What stands at a property path, or None."""
+    for quoted, plain_key, index in re.findall(r'\["((?:[^"\\]|\\.)*)"\]|([^.\[\]]+)(?![^\[]*\])|\[(\d+)\]', path):
+        if index:
+            place = int(index)
+            properties = properties[place] if isinstance(properties, list) and place < len(properties) else None
+        else:
+            properties = properties.get(quoted or plain_key) if isinstance(properties, dict) else None
+    return properties
 
 
 @given(st.text(max_size=30))

@@ -19,7 +19,7 @@ def outputs_from_answer(fields: Sequence[Field], answer: dict[str, Any]) -> Prop
     for field in fields:
         value = answer.get(field.wire)
         if field.is_output and value is not None:
-            outputs[field.wire] = _normal(field.type, value)
+            outputs[field.wire] = normal(field.type, value)
     return outputs
 
 
@@ -78,15 +78,15 @@ def inputs_from_outputs(
     return inputs
 
 
-def _normal(kind: Type, value: Value) -> Value:
+def normal(kind: Type, value: Value) -> Value:
     """RunPod's value in our form: whole numbers as int, null members left out."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(kind, Object) and isinstance(value, dict):
         said = ((field, value.get(field.wire)) for field in kind.fields)
-        return {field.wire: _normal(field.type, member) for field, member in said if not _says_nothing(field, member)}
+        return {field.wire: normal(field.type, member) for field, member in said if not _says_nothing(field, member)}
     if isinstance(kind, ListOf) and isinstance(value, list):
-        return [_normal(kind.item, item) for item in value]
+        return [normal(kind.item, item) for item in value]
     return value
 
 

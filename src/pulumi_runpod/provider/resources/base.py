@@ -11,7 +11,7 @@ from pulumi_runpod.provider.creating import Order, create_once, holds_secret
 from pulumi_runpod.provider.diffing import Changes, changed_roots, diff_fields, same
 from pulumi_runpod.provider.errors import Code, ProviderError, said
 from pulumi_runpod.provider.lookups import Lookups
-from pulumi_runpod.provider.reading import inputs_from_outputs, mark_secrets, outputs_from_answer
+from pulumi_runpod.provider.reading import inputs_from_outputs, mark_secrets, normal, outputs_from_answer
 from pulumi_runpod.provider.resources.cloud_rules import CloudRules
 from pulumi_runpod.provider.session import Session
 from pulumi_runpod.provider.values import UNKNOWN, Properties, Value, path_root, plain
@@ -130,7 +130,7 @@ class Controller:
         outputs: Properties = {}
         for field in self.declaration.outputs:
             if not field.computed and inputs.get(field.wire) is not None:
-                outputs[field.wire] = inputs[field.wire]
+                outputs[field.wire] = normal(field.type, inputs[field.wire])
             elif field.computed or field.server_chosen:
                 outputs[field.wire] = UNKNOWN if olds is None else olds.get(field.wire)
             elif field.clear is not NOT_CLEARABLE:
@@ -245,14 +245,16 @@ class Controller:
             except NotFound:
                 return
             except (BadRequest, Conflict) as error:
-                if self.session.clock() + wait_s * self.session.poll_s >= deadline:
+                left_s = deadline - self.session.clock()
+                if left_s <= 0:
                     raise ProviderError(
                         f"RunPod still refuses to delete the {self.kind} {resource_id}: {said(error)}; delete what "
                         f"uses it, or give more time with custom_timeouts",
                         Code.FAILED_PRECONDITION,
                     ) from error
                 await self.session.engine.status(call.urn, f"waiting until RunPod lets it go: {said(error)}")
-            await self.session.pause(wait_s * self.session.poll_s)
+            # Never beyond the deadline: the last try is made when the time is up, not before.
+            await self.session.pause(min(wait_s * self.session.poll_s, left_s))
             wait_s = min(wait_s * 2, 15.0)
 
     # Bodies.

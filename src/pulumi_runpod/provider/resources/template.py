@@ -1,9 +1,10 @@
-"""Template: everything changes in place."""
+"""Template: everything changes in place, but for a mount that would have to go."""
 
 from typing import ClassVar
 
 from pulumi_runpod.declarations import TEMPLATE, Resource
 from pulumi_runpod.provider.checking import Failure
+from pulumi_runpod.provider.errors import ProviderError
 from pulumi_runpod.provider.resources.base import Call, Collection, Json
 from pulumi_runpod.provider.resources.container import ContainerController, secret_env_keys
 from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, plain
@@ -23,6 +24,17 @@ class TemplateController(ContainerController):
             # runpod-api.md §1.3: serverless templates do not support volume disks.
             failures.append(Failure("mounts", "only pods have one; leave it out, or give serverless=False"))
         return inputs
+
+    async def update(
+        self, call: Call, resource_id: str, olds: Properties, old_inputs: Properties, news: Properties
+    ) -> Properties:
+        if plain(news.get("serverless")) is True and plain(olds.get("mounts")):
+            # `{}` in a PATCH means "unchanged" (runpod-api.md §1.3), so nothing can take the mount away.
+            reason = (
+                "serverless: the template has a mount, which no serverless template can have and RunPod cannot take"
+            )
+            raise ProviderError(f"{reason} away; make it anew with `pulumi up --replace '{call.urn}'`")
+        return await super().update(call, resource_id, olds, old_inputs, news)
 
     def computed(self, answer: Json, outputs: Properties) -> Properties:
         del answer
