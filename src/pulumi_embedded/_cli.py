@@ -125,10 +125,16 @@ def refresh(globals_: Globals, /, stack_name: str | None, **flags: Any) -> None:
 @click.pass_obj
 def destroy(globals_: Globals, /, stack_name: str | None, remove: bool, **flags: Any) -> None:
     """Delete everything the stack has."""
-    preview_only = flags["preview_only"]
+    preview_only, as_json = flags["preview_only"], flags["as_json"]
     _operate(globals_, "destroy", stack_name, flags)
     if remove and not preview_only:
         globals_.stack(stack_name).remove()
+    elif not preview_only and not as_json:
+        name = globals_.stack(stack_name).name
+        click.echo(
+            "The stack is empty now; its history and configuration are kept. "
+            f"To remove them too, run `stack rm {name}`."
+        )
 
 
 @cli.command()

@@ -15,6 +15,11 @@ _IN_OTHER_WORDS = [
         "from your resource in your Pulumi program and run `pulumi up`, or use the command:",
         "from the resource in your program and run `up`, or use the command:",
     ),
+    (
+        "The resources in the stack have been deleted, but the history and configuration associated with the stack are "
+        "still maintained.\nIf you want to remove the stack completely, run `pulumi stack rm dev`.",
+        "The stack is empty now; its history and configuration are kept. To remove them too, run `stack rm dev`.",
+    ),
 ]
 
 

@@ -55,7 +55,6 @@ STORIES: dict[str, Sequence[Act]] = {
         Act("up", None, _YES),
         Act("refresh", None, _YES, faults=[fault("read", "a", "unreachable")]),
         Act("destroy", None, _YES, faults=[fault("delete", "b")]),
-        Act("preview", 'raise pulumi.RunError("two\\nlines")'),
     ),
     "replacements": (
         Act("up", _DBR.format(1), _YES), Act("preview", _DBR.format(2)), Act("preview", None, ("--diff",)),
@@ -104,6 +103,16 @@ def _diagnostics_sorted(lines: list[str]) -> list[str]:
     return [*lines[:start], *(line for block in sorted(blocks) for line in block), *lines[end:]]
 
 
+def _without_interruption(lines: list[str]) -> list[str]:
+    """Without what Python says when the CLI interrupts the program after a failure (it may say so, or not)."""
+    last = max((i for i, line in enumerate(lines) if line == "    KeyboardInterrupt"), default=-1)
+    first = next((i for i, line in enumerate(lines) if line == "    Traceback (most recent call last):"), 0)
+    if last < 0:
+        return lines
+    kept = [*lines[:first], *lines[last + 1 :]]
+    return [re.sub(r"(Stack \S+ \*\*.*); \d+ messages?$", r"\1", line) for line in kept]
+
+
 def normal(sandbox: Sandbox, text: str) -> str:
     """What is left of a text when chance is taken out of it."""
     text = re.sub(r"<\{%[^%]*%\}>", "", text)
@@ -112,8 +121,8 @@ def normal(sandbox: Sandbox, text: str) -> str:
     kept = [line.rstrip() for line in text.splitlines() if not line.startswith("@ ")]
     lines = [line for line in kept if line]
     # What is said of a stack before it is known how it ends depends on when it is said.
-    lines = [line for line in lines if not re.match(r".{4}pulumi:pulumi:Stack \S+ running", line)]
-    return "\n".join(_diagnostics_sorted(_rows_sorted(lines)))
+    lines = [line for line in lines if not re.match(r".{4}pulumi:pulumi:Stack \S+( running.*)?$", line)]
+    return "\n".join(_diagnostics_sorted(_rows_sorted(_without_interruption(lines))))
 
 
 def tell(story: Sequence[Act], sandbox: Sandbox) -> str:
