@@ -36,7 +36,8 @@ def check_destination(
     parsed = _parse(url, setting)
     host = (parsed.host or "").lower().rstrip(".")
     clean = str(parsed).rstrip("/")
-    if _is_loopback_host(host):
+    # With the dot that may end a name: an address with a dot behind it is a name, and would be looked up.
+    if _is_loopback_host(parsed.host or ""):
         return clean
     if loopback_only:
         raise KeyRefused(

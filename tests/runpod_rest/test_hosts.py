@@ -90,6 +90,9 @@ def test_loopback_is_decided_by_the_text() -> None:
     """No name is looked up."""
     assert is_loopback("http://localhost:1")
     assert not is_loopback("http://my-loopback.example")
+    assert check("http://localhost.:1")
+    with pytest.raises(KeyRefused):
+        check("http://127.0.0.1.:1")  # a name, and somebody could answer for it
 
 
 @given(st.text())
