@@ -6,7 +6,7 @@ is let pass (see `lookups`).
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pulumi_runpod.provider.checking import Failure
@@ -103,27 +103,24 @@ class CloudRules:
             if known and isinstance(name, str) and name and name not in known:
                 self._fail(f"dataCenterIds[{index}]", f"is no data center: {_suggestion(name, known)}")
 
-    async def volumes(self, places: Mapping[int, str]) -> None:
-        """Each volume exists, at most one is in a data center, and none is where no worker may run.
-
-        `places` are data centers that the program itself knows, by the position of the volume.
-        """
+    async def volumes(self) -> None:
+        """Each volume exists, at most one is in a data center, and none is where no worker may run."""
         named, centers = self._inputs.get("networkVolumes"), self._inputs.get("dataCenterIds")
         if not isinstance(named, list) or not self._new("networkVolumes", "dataCenterIds"):
             return
         taken: dict[str, int] = {}
         for index, volume_id in enumerate(named):
             path = f"networkVolumes[{index}]"
-            place = places.get(index)
-            if place is None and isinstance(volume_id, str) and volume_id:
-                try:
-                    volume = await self._lookups.volume(self._urn, volume_id)
-                except NotFound:
-                    self._fail(path, f"names the network volume {volume_id}, which does not exist; give its id")
-                    continue
-                place = str(volume["dataCenter"]) if volume and volume.get("dataCenter") else None
-            if place is None:
+            if not isinstance(volume_id, str) or not volume_id:
                 continue
+            try:
+                volume = await self._lookups.volume(self._urn, volume_id)
+            except NotFound:
+                self._fail(path, f"names the network volume {volume_id}, which does not exist; give its id")
+                continue
+            if volume is None or not volume.get("dataCenter"):
+                continue
+            place = str(volume["dataCenter"])
             other = taken.setdefault(place, index)
             if other != index and named[other] != volume_id:
                 self._fail(

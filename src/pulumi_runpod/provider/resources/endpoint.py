@@ -94,7 +94,7 @@ class EndpointController(ContainerController):
         await rules.gpu()
         await rules.cpu()
         await rules.data_centers()
-        await rules.volumes({})
+        await rules.volumes()
 
     def diff(self, olds: Properties, old_inputs: Properties, news: Properties) -> Difference:
         if unresolved(news):
