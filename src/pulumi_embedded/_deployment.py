@@ -5,6 +5,7 @@ step begins; what runs is let finish, and its result is kept.
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -36,6 +37,11 @@ from pulumi_embedded._values import PropertyMap
 _log = logging.getLogger("pulumi_embedded")
 
 
+def _wake(waiting: "asyncio.Future[None]", _done: "asyncio.Future[Registered] | None" = None) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
 class RunningDeployment(DeploymentBase):
     """The operation while it runs."""
 
@@ -57,6 +63,7 @@ class RunningDeployment(DeploymentBase):
         """Set by a Ctrl-C."""
         self._skipped: set[str] = set()
         self._stack_outputs: PropertyMap | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
         self.stopping = asyncio.Event()
         """Set when no new step may begin: after a failure, or a Ctrl-C."""
         self.maybe_corrupt = False
@@ -64,14 +71,24 @@ class RunningDeployment(DeploymentBase):
     def stop(self) -> None:
         """Begin no new step."""
         self.stopping.set()
+        for waiting in self._waiting:
+            _wake(waiting)
 
     async def first_of(self, done: "asyncio.Future[Registered]") -> None:
         """Wait until it is done, or nothing more will be."""
-        stopping = asyncio.create_task(self.stopping.wait())
+        if self.stopping.is_set():
+            await asyncio.sleep(0)  # what is being done just now may still come to its end
+            return
+        # One future, and no task: every registration of the program waits here.
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        wake = functools.partial(_wake, waiting)
+        done.add_done_callback(wake)
         try:
-            await asyncio.wait((done, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await waiting
         finally:
-            stopping.cancel()
+            done.remove_done_callback(wake)
+            self._waiting.discard(waiting)
 
     # What the program asks for
 

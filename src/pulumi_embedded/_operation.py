@@ -133,6 +133,7 @@ class Operation:
         resource_pb2_grpc.add_ResourceMonitorServicer_to_server(monitor, server)
         engine_pb2_grpc.add_EngineServicer_to_server(self._engine, server)
         server.add_insecure_port(self._address)
+        closing: asyncio.Future[None] | None = None
         try:
             await server.start()
             self._begun.listening()
@@ -152,6 +153,7 @@ class Operation:
                 await deployment.delete_unwanted()
             await deployment.finish()
             monitor.released.set()
+            closing = asyncio.ensure_future(self._close_plugins())  # while the program comes to its end
             if self._program is not None and not deployment.errored and not deployment.stopping.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._program.wait(), 10.0)
@@ -160,13 +162,13 @@ class Operation:
             if self._program is not None:
                 await self._program.end()
             monitor.released.set()
-            await self._drop_early_plugins()
-            await self._close_plugins()
+            await (closing or self._close_plugins())
             await server.stop(None)
         ok = not deployment.errored and not self._cancels
         return Result(ok, self._cancels > 1, deployment.stack_outputs, deployment.maybe_corrupt)
 
     async def _close_plugins(self) -> None:
+        await self._drop_early_plugins()
         results = await asyncio.gather(*(plugin.close() for plugin in self._plugins), return_exceptions=True)
         for error in results:
             if isinstance(error, BaseException) and not isinstance(error, EngineError):

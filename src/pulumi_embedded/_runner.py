@@ -106,8 +106,22 @@ def main() -> int:
     return code
 
 
-def _run(program: str) -> None:
+async def _run(program: str) -> None:
+    """Run the program, and wait for what it started.
+
+    The SDK waits by itself, but looks at everything again whenever one thing is done: in a large program that is most
+    of the time. After this there is little left for it to wait for. What fails is left for it to find.
+    """
+    from pulumi.runtime.settings import SETTINGS
+
     runpy.run_path(program, run_name="__main__")
+    while True:
+        waiting = {task for task in (*SETTINGS.rpc_manager.rpcs, *SETTINGS.outputs) if not task.done()}
+        if not waiting:
+            return
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
+        if any(task.cancelled() or task.exception() is not None for task in done):
+            return
 
 
 if __name__ == "__main__":
