@@ -52,7 +52,8 @@ async def _record_stack(kind: str, folder: Path, kept: Path, cloud: Cloud) -> No
     kept.mkdir(parents=True)
     for path in folder.iterdir():
         if (path.is_file() and path.name != "Pulumi.yaml") or (kind == "own" and path.name == "Pulumi.yaml"):
-            _keep(kept / path.name, path.read_text(), cloud)
+            name = stacks.PROGRAM if path.name == "__main__.py" else path.name
+            _keep(kept / name, path.read_text(), cloud)
     _keep(kept / "state.json", export, cloud)
     _keep(kept / "cloud.json", json.dumps(answers, indent=1) + "\n", cloud)
 

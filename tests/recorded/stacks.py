@@ -22,6 +22,8 @@ FOLDER = Path(__file__).resolve().parent
 STACKS = ("deployment", "own")
 STACK = "recorded"
 PASSPHRASE = "a throw-away passphrase"
+PROGRAM = "program.txt"
+"""A recorded `__main__.py`: no module of this project, and never again changed by its formatter."""
 CLOUD = "http://cloud.invalid"
 """Stands for the cloud's address in what is recorded; the real one has a port that changes."""
 
@@ -62,8 +64,9 @@ def lay_out(kind: str, source: Path, folder: Path, url: str) -> RecordedStack:
     """The recorded files with today's packages, components and provider; for `deployment` today's program too."""
     folder.mkdir(parents=True)
     for path in source.iterdir():
-        if path.suffix in (".yaml", ".py", ".lock"):
-            (folder / path.name).write_text(path.read_text().replace(CLOUD, url))
+        if path.suffix in (".yaml", ".py", ".lock") or path.name == PROGRAM:
+            name = "__main__.py" if path.name == PROGRAM else path.name
+            (folder / name).write_text(path.read_text().replace(CLOUD, url))
     (folder / ".venv").symlink_to(Path(sys.prefix))
     if kind == "own":
         (folder / "vllm_runpod_components").symlink_to(ROOT / "infra/components")
