@@ -52,7 +52,7 @@ class SharedReads:
         self._era = 0
         """Counts beginnings and ends of writes; nothing asked for in an earlier era is used."""
         self._listed: _Listed | None = None
-        self._listing: tuple[int, asyncio.Task[_Listed]] | None = None
+        self._listing: tuple[int, asyncio.Task[None]] | None = None
         self._asked: dict[str, float] = {}
         self._looked_up: dict[str, tuple[int, float, asyncio.Task[Json]]] = {}
 
@@ -110,20 +110,15 @@ class SharedReads:
         if listed is not None and self._clock() - listed.begun <= MAX_AGE_S and resource_id not in listed.told:
             return  # it is missing there
         if self._listing is None or self._listing[0] != self._era or self._listing[1].done():
-            self._listing = (self._era, asyncio.create_task(self._list()))
-        era, task = self._listing
-        fresh = await asyncio.shield(task)
-        if (
-            era == self._era
-            and self._listed is not fresh
-            and (self._listed is None or self._listed.begun < fresh.begun)
-        ):
-            self._listed = fresh
+            self._listing = (self._era, asyncio.create_task(self._list(self._era)))
+        await asyncio.shield(self._listing[1])
 
-    async def _list(self) -> _Listed:
+    async def _list(self, era: int) -> None:
         begun = self._clock()
         items = await self._list_all()
-        return _Listed(begun, {str(item.get("id")): item for item in items})
+        # Here and not by those who wait: one that comes between this end and their turn must not list again.
+        if era == self._era:
+            self._listed = _Listed(begun, {str(item.get("id")): item for item in items})
 
 
 async def _fetched(reading: Awaitable[Json]) -> Json:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from runpod_rest import NotFound, RateLimited
+from runpod_rest import Client, NotFound, RateLimited
 from tests.runpod_rest.support import Answer, Clock, Server, client, serving
 
 ITEMS = 20
@@ -64,6 +64,27 @@ async def test_many_reads_at_once_are_one_walk_through_the_list(kind: Kind) -> N
         items = await asyncio.gather(*(cloud.endpoints.read(key) for key in kind.items))
     assert [item["id"] for item in items] == list(kind.items)
     assert kind.calls == ["GET list"] * 3
+
+
+async def test_who_comes_while_the_list_comes_is_answered_from_it(kind: Kind) -> None:
+    """At any moment around its end: there is one list."""
+    keys = list(kind.items)
+    for _ in range(10):
+        kind.calls.clear()
+        kind.gate.clear()
+        async with client(kind) as cloud:
+
+            async def late(number: int, key: str, cloud: Client = cloud) -> None:
+                await asyncio.sleep(number * 0.0005)
+                await cloud.endpoints.read(key)
+
+            early = [asyncio.create_task(cloud.endpoints.read(key)) for key in keys[:5]]
+            while not kind.calls:
+                await asyncio.sleep(0.001)
+            others = [asyncio.create_task(late(number, key)) for number, key in enumerate(keys[5:])]
+            kind.gate.set()
+            await asyncio.gather(*early, *others)
+        assert kind.calls == ["GET list"] * 3
 
 
 async def test_reads_one_after_the_other_come_to_share_a_list_too(kind: Kind) -> None:
