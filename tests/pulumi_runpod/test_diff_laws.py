@@ -19,6 +19,7 @@ from pulumi_runpod.declarations import (
     Object,
     Resource,
     Text,
+    nothing,
 )
 from pulumi_runpod.provider.command import command_of, decode_args
 from pulumi_runpod.provider.config import Settings
@@ -140,7 +141,8 @@ async def test_a_difference_has_two_sides(case: tuple[str, dict[str, Any], dict[
     old, new = await checked(name, first), await checked(name, second)
     # What stays when it is left out differs in one direction only, so both sides have to say it.
     declared = control.declaration.inputs
-    one_sided = {field.wire for field in declared if field.stays and (field.wire in old) != (field.wire in new)}
+    said_by = {field.wire: [not nothing(field, side.get(field.wire)) for side in (old, new)] for field in declared}
+    one_sided = {field.wire for field in declared if field.stays and len(set(said_by[field.wire])) == 2}
     old, new = ({key: value for key, value in side.items() if key not in one_sided} for side in (old, new))
     there = control.diff(old, old, new).changes
     back = control.diff(new, new, old).changes
