@@ -21,7 +21,7 @@ STORY = (
 )
 
 
-def _seen(text: str) -> tuple[set[str], set[str]]:
+def _seen(text: bytes) -> tuple[set[str], set[str]]:
     """The ids a written state knows, and the names whose creation it knows to be under way."""
     latest = json.loads(text)["checkpoint"].get("latest") or {}
     ids = {entry.get("id", "") for entry in latest.get("resources") or ()}
@@ -37,10 +37,10 @@ def test_at_every_write_the_state_is_whole_and_loses_nothing(tmp_path: Path, mon
     """Creations, both kinds of replacement and deletions: whatever is in the cloud is known, or known to be coming."""
     sandbox = Sandbox(tmp_path / "sandbox", "embedded", own_virtualenv())
     sandbox.init()
-    written: list[tuple[str, dict[str, Any]]] = []
+    written: list[tuple[bytes, dict[str, Any]]] = []
     real = Backend.write
 
-    def write(self: Backend, stack: str, text: str) -> None:
+    def write(self: Backend, stack: str, text: bytes) -> None:
         written.append((text, sandbox.things()))
         real(self, stack, text)
 
