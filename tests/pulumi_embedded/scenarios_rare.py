@@ -9,6 +9,12 @@ _BETWEEN = 'g = Group("g")\nh = Group("h")\n'
 _TREE = 'o = Group("o")\ng = Group("g", O(parent=o))\na = Thing("a", O(parent=g), value=1)\nThing("b", O(parent=a), value=a.url)'
 _KEYED = 'p = Demo("p", token=pulumi.Output.secret("{}"))\na = Thing("a", O(provider=p), value=1)\nThing("b", O(provider=p), value=a.url)'
 
+EVERY_DAY = {
+    "pending_creating", "interrupt_create_that_finishes", "refresh_unreachable", "provider_exits_update",
+    "init_failed_get", "delete_first_delete_fails", "alias_reparent_between_components", "import_with_protect",
+}  # fmt: skip
+"""Those that the everyday run can afford; the others go with the runs that have the CLI."""
+
 RARE = [
     # Operations that a killed engine left
     Scenario("pending_creating", (

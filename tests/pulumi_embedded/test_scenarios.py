@@ -8,10 +8,13 @@ import pytest
 
 from tests.pulumi_embedded.record import comparable, differences, play, read, record
 from tests.pulumi_embedded.scenarios import SCENARIOS, Scenario
+from tests.pulumi_embedded.scenarios_rare import EVERY_DAY, RARE
 from tests.pulumi_embedded.support import STACK, Sandbox, has_cli
 from tests.pulumi_embedded.virtualenv import cli_virtualenv, own_virtualenv
 
 needs_cli = pytest.mark.skipif(not has_cli(), reason="the pulumi CLI is not on PATH")
+
+_AT_LENGTH = {scenario.name for scenario in RARE} - EVERY_DAY
 
 
 def _named(scenarios: list[Scenario]) -> list[Any]:
@@ -33,9 +36,18 @@ def test_does_what_the_cli_was_recorded_to_do(scenario: Scenario, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", _named([s for s in SCENARIOS if not s.quick]))
+@pytest.mark.parametrize("scenario", _named([s for s in SCENARIOS if not s.quick and s.name not in _AT_LENGTH]))
 def test_does_what_the_cli_was_recorded_to_do_in_rarer_cases(scenario: Scenario, tmp_path: Path) -> None:
     """The rest of the table."""
+    _check(scenario, tmp_path / "sandbox")
+
+
+@pytest.mark.slow
+@pytest.mark.pulumi_cli
+@needs_cli
+@pytest.mark.parametrize("scenario", _named([s for s in SCENARIOS if s.name in _AT_LENGTH]))
+def test_does_what_the_cli_was_recorded_to_do_at_length(scenario: Scenario, tmp_path: Path) -> None:
+    """What would take the everyday run too long; it needs no CLI, but goes with the runs that have one."""
     _check(scenario, tmp_path / "sandbox")
 
 
