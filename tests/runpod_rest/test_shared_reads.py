@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from runpod_rest import Client, NotFound, RateLimited
+from runpod_rest import NotFound, RateLimited
+from runpod_rest._shared_reads import SharedReads
 from tests.runpod_rest.support import Answer, Clock, Server, client, serving
 
 ITEMS = 20
@@ -66,25 +67,25 @@ async def test_many_reads_at_once_are_one_walk_through_the_list(kind: Kind) -> N
     assert kind.calls == ["GET list"] * 3
 
 
-async def test_who_comes_while_the_list_comes_is_answered_from_it(kind: Kind) -> None:
-    """At any moment around its end: there is one list."""
-    keys = list(kind.items)
-    for _ in range(10):
-        kind.calls.clear()
-        kind.gate.clear()
-        async with client(kind) as cloud:
+async def test_who_comes_at_the_very_end_of_the_list_is_answered_from_it() -> None:
+    """After the list has ended, before those who waited for it have their turn: there is still one list."""
+    lists, late = [0], list[asyncio.Task[None]]()
 
-            async def late(number: int, key: str, cloud: Client = cloud) -> None:
-                await asyncio.sleep(number * 0.0005)
-                await cloud.endpoints.read(key)
+    async def list_all() -> list[dict[str, Any]]:
+        lists[0] += 1
+        if lists[0] == 1:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(lambda: late.append(asyncio.create_task(reads._refill("e4"))))
+        return [{"id": f"e{number}"} for number in range(5)]
 
-            early = [asyncio.create_task(cloud.endpoints.read(key)) for key in keys[:5]]
-            while not kind.calls:
-                await asyncio.sleep(0.001)
-            others = [asyncio.create_task(late(number, key)) for number, key in enumerate(keys[5:])]
-            kind.gate.set()
-            await asyncio.gather(*early, *others)
-        assert kind.calls == ["GET list"] * 3
+    async def get_one(_resource_id: str) -> dict[str, Any]:
+        raise AssertionError("nobody is alone here")
+
+    reads = SharedReads(Clock(), list_all, get_one)
+    await asyncio.gather(*(reads.read(f"e{number}") for number in range(4)))
+    await asyncio.gather(*late)
+    assert len(late) == 1
+    assert lists == [1]
 
 
 async def test_reads_one_after_the_other_come_to_share_a_list_too(kind: Kind) -> None:
