@@ -63,7 +63,7 @@ STORIES: dict[str, Sequence[Act]] = {
     ),
     "options": (
         Act("up", 'Thing("a", O(retain_on_delete=True, protect=True), value=1)\nThing("g", O(id="found"))\nThing("i", O(import_="found"), value=7)', _YES, cloud={"+found": {"value": 7, "tier": "basic"}}),
-        Act("preview", 'Thing("z", O(aliases=[pulumi.Alias(name="a")]), value=1)\nThing("g", O(id="found"))\nThing("i", value=8)', ("--diff",)),
+        Act("preview", 'g = Thing("g", O(id="found"))\nz = Thing("z", O(aliases=[pulumi.Alias(name="a")], depends_on=[g]), value=1)\nThing("i", O(depends_on=[z]), value=8)', ("--diff",)),
         Act("up", None, _YES),
         Act("preview", 'p = Demo("p", region="eu")\nThing("z", O(provider=p), value=1)', ("--diff",)),
         Act("preview", 'p = Demo("p", region="eu")\nThing("z", O(provider=p), value=1)'),
