@@ -16,7 +16,7 @@ from pulumi_embedded._engine_service import EngineService
 from pulumi_embedded._errors import EngineError
 from pulumi_embedded._events import Events
 from pulumi_embedded._monitor import Monitor
-from pulumi_embedded._plugin import Plugin, start_plugin
+from pulumi_embedded._plugin import Plugin, start_plugin, told_when_applying
 from pulumi_embedded._program import Program
 from pulumi_embedded._project import Project
 from pulumi_embedded._protos import GRPC_OPTIONS
@@ -87,7 +87,8 @@ class Operation:
 
     async def _start_plugin(self, package: str) -> Plugin:
         applies = not self.deployment.preview and self._options.delete
-        plugin = await start_plugin(self._project, package, self._address, self._begun.plugin(package), applies)
+        told = told_when_applying(self.deployment.base) if applies else ()
+        plugin = await start_plugin(self._project, package, self._address, self._begun.plugin(package), told)
         self._plugins.append(plugin)
         return plugin
 

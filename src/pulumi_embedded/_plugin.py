@@ -5,6 +5,7 @@ A plugin prints its port; everything else it prints goes to the debug log, and i
 
 import asyncio
 import contextlib
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ from pulumi_embedded._plugin_command import plugin_command, spawn_plugin
 from pulumi_embedded._process import Child, Spawned
 from pulumi_embedded._project import Project
 from pulumi_embedded._protos import GRPC_OPTIONS
+from pulumi_embedded._state import Deployment
 from pulumi_embedded._wire import Peer
 
 _log = logging.getLogger("pulumi_embedded.plugin")
 _START_TIMEOUT_S = 30.0
-_APPLIES = (("pulumi-dry-run", "false"),)
+_MOST_TOLD_BYTES = 4096
+"""Metadata have to stay small; a creation that is left out is only not told of."""
+
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class Plugin:
@@ -54,17 +59,29 @@ class Plugin:
         await self.child.stop()
 
 
+def told_when_applying(base: Deployment) -> Metadata:
+    """That this is no preview, and which interrupted creations left nothing in the state but the note that they began.
+
+    Whatever those made, nobody knows of it: the plugin may have answered, the answer was never written down.
+    """
+    there = {state.urn for state in base.resources}
+    began = sorted({p.resource.urn for p in base.pending if p.type == "creating"} - there)
+    while len(unrecorded := json.dumps(began).encode()) > _MOST_TOLD_BYTES:
+        began.pop()
+    return (("pulumi-dry-run", "false"), ("pulumi-unrecorded-bin", unrecorded))
+
+
 async def _call(method: Any, request: Any, **options: Any) -> Any:
     # The stubs are typed for synchronous channels; on an asynchronous one every call is awaited.
     return await method(request, **options)
 
 
 async def start_plugin(
-    project: Project, name: str, engine_address: str, spawned: Spawned | None = None, applies: bool = False
+    project: Project, name: str, engine_address: str, spawned: Spawned | None = None, told: Metadata = ()
 ) -> Plugin:
     """Start the plugin, unless that has been done, and shake hands.
 
-    `applies`: this run makes the cloud what the program says. The handshake's metadata tell a plugin that cares.
+    `told` goes with the handshake, as metadata, to a plugin that cares (`told_when_applying`).
 
     PluginError carries what it wrote before it failed.
     """
@@ -90,7 +107,7 @@ async def start_plugin(
             raise PluginError(_with_tail(f"the plugin '{name}' did not start: it {why}", child))
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port.result()}", options=GRPC_OPTIONS)
         plugin = Plugin(name, child, channel)
-        await _handshake(plugin, engine_address, folder, applies)
+        await _handshake(plugin, engine_address, folder, told)
     except BaseException:
         port.cancel()
         await child.stop(grace_s=0.5)
@@ -100,7 +117,7 @@ async def start_plugin(
     return plugin
 
 
-async def _handshake(plugin: Plugin, engine_address: str, folder: Path, applies: bool) -> None:
+async def _handshake(plugin: Plugin, engine_address: str, folder: Path, told: Metadata) -> None:
     request = provider_pb2.ProviderHandshakeRequest(
         engine_address=engine_address,
         root_directory=str(folder),
@@ -110,7 +127,7 @@ async def _handshake(plugin: Plugin, engine_address: str, folder: Path, applies:
     )
     try:
         answer: Any = await asyncio.wait_for(
-            _call(plugin.stub.Handshake, request, wait_for_ready=True, metadata=_APPLIES if applies else ()),
+            _call(plugin.stub.Handshake, request, wait_for_ready=True, metadata=told),
             _START_TIMEOUT_S,
         )
     except TimeoutError as error:

@@ -5,7 +5,7 @@ Every answer is kept in its wire form, so that a test can search all of them for
 
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +88,7 @@ class Player:
     def warnings(self) -> list[str]:
         return [m.message for m in self._service.messages if m.severity == engine_pb2.WARNING]
 
-    async def call(self, method: str, request: Any, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
+    async def call(self, method: str, request: Any, metadata: tuple[tuple[str, str | bytes], ...] = ()) -> Any:
         try:
             answer = await getattr(self.stub, method)(request, metadata=metadata)
         except grpc.aio.AioRpcError as error:
@@ -266,8 +266,12 @@ async def engine(
     project_dir: Path | None = None,
     poll_s: float = 0.02,
     applies: bool = False,
+    unrecorded: Sequence[str] = (),
 ) -> AsyncIterator[Player]:
-    """A provider behind an engine, not yet configured. `applies`: the engine says that it is no preview."""
+    """A provider behind an engine, not yet configured. `applies`: the engine says that it is no preview.
+
+    `unrecorded`: and of which interrupted creates its state knows only that they began.
+    """
     service = _EngineService()
     engine_server = grpc.aio.server()
     engine_pb2_grpc.add_EngineServicer_to_server(service, engine_server)
@@ -291,7 +295,9 @@ async def engine(
         await player.call(
             "Handshake",
             provider_pb2.ProviderHandshakeRequest(engine_address=f"127.0.0.1:{engine_port}", configure_with_urn=True),
-            metadata=(("pulumi-dry-run", "false"),) if applies else (),
+            metadata=(("pulumi-dry-run", "false"), ("pulumi-unrecorded-bin", json.dumps(unrecorded).encode()))
+            if applies
+            else (),
         )
         yield player
     finally:

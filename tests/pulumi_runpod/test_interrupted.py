@@ -4,7 +4,7 @@ A kill is played by a second provider on the same project that starts while the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,10 @@ class Runs:
         return player
 
     @asynccontextmanager
-    async def whole(self, *, applies: bool = False) -> AsyncIterator[Player]:
+    async def whole(self, *, applies: bool = False, unrecorded: Sequence[str] = ()) -> AsyncIterator[Player]:
         """A run that the engine ends in good order; `applies`: and says of that it is no preview."""
         given = {"RUNPOD_API_KEY": KEY}
-        async with engine(environ=given, project_dir=self.folder, applies=applies) as player:
+        async with engine(environ=given, project_dir=self.folder, applies=applies, unrecorded=unrecorded) as player:
             await player.configure({"apiUrl": self.cloud.url, "jobsUrl": f"{self.cloud.url}/v2"}, state="one-state")
             yield player
 
@@ -177,6 +177,19 @@ async def test_a_run_without_changes_removes_only_where_the_engine_says_that_it_
     assert len(await listed(runs.cloud, VOLUMES, "networkVolumes")) == 1
     assert len(runs.notes()) == 1
     async with runs.whole(applies=True):
+        pass
+    assert await listed(runs.cloud, VOLUMES, "networkVolumes") == []
+    assert runs.notes() == []
+
+
+async def test_an_answer_that_no_state_has_is_as_good_as_none(runs: Runs) -> None:
+    """Killed between our answer and the engine's write, and then dropped: removed only where the engine tells that."""
+    state = State("NetworkVolume", "dropped")
+    await (await runs.next()).up(state, VOLUME)
+    async with runs.whole(applies=True):
+        pass
+    assert await listed(runs.cloud, VOLUMES, "networkVolumes") == [state.id]
+    async with runs.whole(applies=True, unrecorded=[state.urn()]):
         pass
     assert await listed(runs.cloud, VOLUMES, "networkVolumes") == []
     assert runs.notes() == []

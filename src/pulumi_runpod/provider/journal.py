@@ -99,6 +99,11 @@ class Journal:
             self._settled.add(urn)
             self._keep(replace(note, answered=True))
 
+    def never_recorded(self, urns: Set[str]) -> None:
+        """The engine's state has nothing of these but that their create began: our answer was lost with the engine."""
+        for note in [note for note in self._notes.values() if note.answered and note.urn in urns]:
+            self._notes[note.urn] = replace(note, answered=False)
+
     def forget(self, urn: str) -> None:
         """There is nothing, or nothing unknown, behind this note any more."""
         if self._notes.pop(urn, None) is not None and self._folder is not None:

@@ -5,6 +5,7 @@ anything else happens. Nothing here logs a value.
 """
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -63,6 +64,8 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         self._session: Session | None = None
         self._controllers: dict[str, Controller] = {}
         self._cancelled = False
+        self._unrecorded: frozenset[str] = frozenset()
+        """Creates of which the engine's state knows only that they began. The CLI does not tell."""
         self._applies = False
         """The engine said that this is no preview. The CLI says nothing of the kind."""
 
@@ -79,9 +82,9 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
     async def Handshake(  # noqa: N802 - names of the protocol
         self, request: provider_pb2.ProviderHandshakeRequest, context: Context
     ) -> provider_pb2.ProviderHandshakeResponse:
-        self._applies = ("pulumi-dry-run", "false") in [
-            (key, value) for key, value in context.invocation_metadata() or ()
-        ]
+        told = {str(key): value for key, value in context.invocation_metadata() or ()}
+        self._applies = told.get("pulumi-dry-run") == "false"
+        self._unrecorded = _urns(told.get("pulumi-unrecorded-bin", b""))
         await self.engine.connect(request.engine_address)
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, accept_resources=False, accept_outputs=False)
 
@@ -149,6 +152,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             # The provider resource's id is random and stands in one state alone; a preview that makes it has none yet.
             owner = request.id or request.urn
             self._session.journal = Journal(self._project_dir, owner)
+            self._session.journal.never_recorded(self._unrecorded)
             if self._cancelled:
                 self._session.cancel()
             self._controllers = controllers(self._session)
@@ -388,6 +392,15 @@ def _take(struct: struct_pb2.Struct) -> Properties:
 def _register(properties: Properties) -> None:
     for text in secret_texts(properties):
         register_secret(text)
+
+
+def _urns(told: str | bytes) -> frozenset[str]:
+    """A list of URNs from an engine's metadata; empty where it is none."""
+    try:
+        found = json.loads(told or b"[]")
+    except ValueError:
+        return frozenset()
+    return frozenset(urn for urn in found if isinstance(urn, str)) if isinstance(found, list) else frozenset()
 
 
 def _property_diff(change: Change) -> provider_pb2.PropertyDiff:
