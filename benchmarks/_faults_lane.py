@@ -6,6 +6,7 @@ is kept in `<keep>/<seed>`.
 """
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -135,7 +136,7 @@ class _Deployment:
         verdict, where = self._verdict, f"step {number} ({step.command})"
         if run.hung:
             verdict.failures.append(f"{where}: did not end")
-        if "Traceback (most recent call last)" in run.output:
+        if _shows_traceback(run.output):
             verdict.failures.append(f"{where}: shows a traceback")
         verdict.failures += [f"{where}: {one} outlived the engine" for one in run.left]
         verdict.secrets += [f"{where}: {place}" for place in self._readable(run)]
@@ -192,6 +193,15 @@ class _Held:
 
 def _named(name: str, folder: Path) -> list[tuple[str, bytes]]:
     return [(f"{name}/{file}", content) for file, content in files_below(folder)]
+
+
+def _shows_traceback(output: str) -> bool:
+    """Whether a user would see one: not in the debug log, where a plugin says that it was interrupted while loading."""
+    return any(_TRACEBACK in line and not _DEBUG_LINE.match(line) for line in output.splitlines())
+
+
+_TRACEBACK = "Traceback (most recent call last)"
+_DEBUG_LINE = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ pulumi_embedded")
 
 
 def _errors(output: str) -> str:
