@@ -110,6 +110,8 @@ async def _update(deployment: DeploymentBase, step: Step) -> None:
             new.outputs = error.outputs or {}
     new.modified = now()
     if failure:
+        # What came back answers the new inputs: where those are secret it is, whatever the old ones were.
+        _mark_secret_outputs(deployment, new)
         # The cloud may hold a mixture; keeping the old inputs makes the next update try again.
         new.inputs = old.inputs
         raise failure
@@ -249,10 +251,14 @@ _APPLY: dict[str, Callable[[DeploymentBase, Step], Awaitable[None]]] = {
 
 async def apply_step(deployment: DeploymentBase, step: Step) -> None:
     """Do it. On PartialFailure `step.new` is to be kept; on any other error it is not."""
+    failed_update = False
     try:
         await _APPLY[step.op](deployment, step)
+    except PartialFailure:
+        failed_update = step.op == UPDATE
+        raise
     finally:
-        if step.new is not None and step.op != REPLACE:
+        if step.new is not None and step.op != REPLACE and not failed_update:
             _mark_secret_outputs(deployment, step.new)
 
 

@@ -27,4 +27,13 @@ FOUND = [
         ),
         ordered=False,
     ),
+    # Outputs are secret where the new inputs are, also when the update failed half-way and the old inputs are kept.
+    Scenario(
+        "random_secret_of_a_half_update",
+        (
+            up('Thing("a", n=pulumi.Output.secret(5), m=1)'),
+            up('Thing("a", n=True, m=pulumi.Output.secret(2))', faults=[fault("update", "a", "init")]),
+            up(),
+        ),
+    ),
 ]

@@ -174,8 +174,6 @@ class Player:
         entries = []
         for state in self.sandbox.resources():
             state.inputs, state.outputs = _open(state.inputs), _open(state.outputs)
-            if isinstance(state.replacement_trigger, Secret):
-                state.replacement_trigger = "secret"  # the CLI's refresh empties it, and ours does not, on purpose
             state.created = state.modified = state.source_position = ""
             state.stack_trace = []
             # The SDK collects these in sets.
