@@ -163,12 +163,15 @@ def _report_growth(report: Report, times: Times) -> None:
 
 
 def _report_programs(report: Report, count: int, cli: bool) -> None:
-    if not count:
-        for key, limit in (("programs_compared", _PROGRAMS), ("differences", _DIFFERENCES)):
-            report.not_measured(key, "no programs were asked for", limit)
-        return
-    from tests.pulumi_embedded.random_compare import compare
+    from tests.pulumi_embedded.random_compare import RECORDING, compare
 
+    why_not = "" if count else "no programs were asked for"
+    if not (why_not or cli or RECORDING.exists()):
+        why_not = f"neither the CLI nor {RECORDING.name}, the recording of it, is there"
+    if why_not:
+        for key, limit in (("programs_compared", _PROGRAMS), ("differences", _DIFFERENCES)):
+            report.not_measured(key, why_not, limit)
+        return
     compared, differences = compare(count, cli, lambda line: print(line, file=sys.stderr, flush=True))
     for line in differences:
         print(line, file=sys.stderr)
