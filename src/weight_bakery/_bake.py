@@ -279,7 +279,7 @@ class _Job:
             return "present"
         if await self._store.mount_blob(layer.digest, source):
             return "mounted"
-        blob = RemoteBlob(layer.digest, layer.size, lambda: source.stream_blob(layer.digest))
+        blob = RemoteBlob(layer.digest, layer.size, lambda offset: source.stream_blob(layer.digest, offset))
         await self._store.write_blob(blob, lambda size: self._progress(LayerAdvanced(index, "sending", size)))
         self._sent_bytes += layer.size
         return "sent"

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, cast
 
 from weight_bakery._errors import DigestMismatch
-from weight_bakery._layers import Layer, LayerDigests, LayerStream
+from weight_bakery._layers import Layer, LayerDigests, LayerHashes, LayerStream
 from weight_bakery._threads import Threads
 
 
@@ -27,9 +27,10 @@ class Blob(Protocol):
     def digest(self) -> str | None:
         """`sha256:...` where it is known."""
 
-    def open(self, *, verify: bool = True) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Stream the content from its start; may be called again after a failure.
+    def open(self, *, verify: bool = True, offset: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream the content; may be called again after a failure, from its start or from an offset.
 
+        An offset must lie within what an earlier pass has handed out: the hashes of that pass go on.
         `verify=False` saves the hashing where the receiver checks the digest itself.
         """
 
@@ -43,42 +44,48 @@ class BytesBlob:
         self.digest: str | None = f"sha256:{hashlib.sha256(content).hexdigest()}"
 
     @asynccontextmanager
-    async def open(self, *, verify: bool = True) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, *, verify: bool = True, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Yield the content in one chunk."""
         del verify  # its digest was computed from these very bytes
-        yield _once(self._content)
+        yield _once(self._content[offset:])
 
 
 class RemoteBlob:
     """A blob of another store, of known digest; passing it on verifies it."""
 
     def __init__(
-        self, digest: str, size: int, stream: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+        self, digest: str, size: int, stream: Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
     ) -> None:
+        """`stream` opens the blob at an offset."""
         self.digest: str | None = digest
         self.size = size
         self._stream = stream
+        self._state = hashlib.sha256()
+        self._hashed = 0
 
     @asynccontextmanager
-    async def open(self, *, verify: bool = True) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, *, verify: bool = True, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream from the other store. The last chunk is held back until the digest of the whole is right."""
         del verify  # it came over a network: always worth it
-        async with self._stream() as chunks:
-            yield self._verified(chunks)
+        if offset == 0:
+            self._state, self._hashed = hashlib.sha256(), 0
+        async with self._stream(offset) as chunks:
+            yield self._verified(chunks, offset)
 
-    async def _verified(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        state = hashlib.sha256()
-        length = 0
+    async def _verified(self, chunks: AsyncIterator[bytes], position: int) -> AsyncIterator[bytes]:
         held = b""
         async for chunk in chunks:
             if held:
                 yield held
-            await asyncio.to_thread(state.update, chunk)
-            length += len(chunk)
+            fresh = chunk[max(self._hashed - position, 0) :]
+            position += len(chunk)
+            if fresh:
+                await asyncio.to_thread(self._state.update, fresh)
+                self._hashed = position
             held = chunk
-        if f"sha256:{state.hexdigest()}" != self.digest or length != self.size:
+        if f"sha256:{self._state.hexdigest()}" != self.digest or position != self.size:
             raise DigestMismatch(
-                f"the base layer {self.digest} arrived damaged ({length} of {self.size} bytes)", "run the bake again"
+                f"the base layer {self.digest} arrived damaged ({position} of {self.size} bytes)", "run the bake again"
             )
         yield held
 
@@ -92,6 +99,7 @@ class LayerBlob:
         self.result: LayerDigests | None = None
         self._known = digest
         self._threads = threads
+        self._hashes: LayerHashes | None = None
 
     @property
     def digest(self) -> str | None:
@@ -99,9 +107,11 @@ class LayerBlob:
         return self.result.digest if self.result else self._known
 
     @asynccontextmanager
-    async def open(self, *, verify: bool = True) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, *, verify: bool = True, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream the layer; read and hashed in threads."""
-        stream = LayerStream(self.layer, self._threads.hashers if verify or self.digest is None else None)
+        if offset == 0:
+            self._hashes = LayerHashes(self._threads.hashers) if verify or self.digest is None else None
+        stream = LayerStream(self.layer, self._hashes, offset)
         chunks = _ReadAhead(iter(stream), self._threads.readers, lambda: self._finish(stream))
         try:
             yield chunks
@@ -126,8 +136,8 @@ class LayerBlob:
         return self.result
 
     def _finish(self, stream: LayerStream) -> None:
-        if stream.hashed:
-            self.result = stream.result
+        if self._hashes is not None and stream.done:
+            self.result = self._hashes.result()
 
 
 class _ReadAhead:

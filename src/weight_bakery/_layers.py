@@ -5,7 +5,7 @@ after the last one, or before the first when the digests of its files are rememb
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,96 +71,162 @@ class LayerDigests:
     """sha256 of each file's content, by its path in the image."""
 
 
-class LayerStream:
-    """One pass over a layer. Iterate to get its bytes in chunks; read `result` when the iteration has ended.
+class LayerHashes:
+    """The hashes of a layer and of its files, kept in memory while a pass breaks off and another one goes on.
 
-    `hashers` lets the two sha256 of one chunk run side by side (hashlib releases the interpreter lock). The pool must
-    be one that nothing else waits in. Without it the bytes are not hashed and there is no result.
+    `hashers` lets the sha256 of the layer and that of the file run side by side over one chunk (hashlib releases the
+    interpreter lock). The pool must be one that nothing else waits in.
     """
 
-    def __init__(self, layer: Layer, hashers: ThreadPoolExecutor | None) -> None:
-        self._layer = layer
+    def __init__(self, hashers: ThreadPoolExecutor) -> None:
         self._hashers = hashers
-        self.hashed = hashers is not None
-        self._whole = hashlib.sha256()
-        self._written = 0
-        self._running: Future[None] | None = None
+        self._whole = _RunningHash(hashlib.sha256(), hashers)
+        self._current: tuple[str, _RunningHash, _RunningHash | None] | None = None
         self._files: dict[str, str] = {}
-        self._done = False
 
-    @property
+    def layer(self, start: int, chunk: bytes) -> None:
+        """Take in bytes of the layer that stand at `start`."""
+        self._whole.feed(start, chunk)
+
+    def file(self, file: LayerFile, start: int, piece: bytes) -> None:
+        """Take in bytes of a file that stand at `start` in it."""
+        for state in self._states(file):
+            state.feed(start, piece)
+
+    def finish_file(self, file: LayerFile) -> None:
+        """Compare a file's digest with what its source promised."""
+        if file.path in self._files:
+            return
+        sha256, *git = (state.hexdigest() for state in self._states(file))
+        wrong = file.origin.sha256 is not None and sha256 != file.origin.sha256
+        if wrong or (git and git[0] != file.origin.git_oid):
+            raise SourceChanged(f"{file.origin.path} has not the digest its source promised", "run the bake again")
+        self._files[file.path] = sha256
+        self._current = None
+
     def result(self) -> LayerDigests:
-        """Digests of the pass; only after the last chunk."""
-        assert self.hashed, "the layer was not hashed"
-        assert self._done, "the layer has not been read to its end"
-        return LayerDigests(f"sha256:{self._whole.hexdigest()}", self._written, dict(self._files))
+        """What was found; only after the last byte."""
+        return LayerDigests(f"sha256:{self._whole.hexdigest()}", self._whole.position, dict(self._files))
+
+    def wait(self) -> None:
+        """Wait for hashes that are under way."""
+        self._whole.wait()
+
+    def _states(self, file: LayerFile) -> list["_RunningHash"]:
+        if file.path in self._files:
+            return []
+        if self._current is None or self._current[0] != file.path:
+            git = None
+            if file.origin.git_oid is not None:
+                header = b"blob %d\0" % file.size
+                git = _RunningHash(hashlib.sha1(header, usedforsecurity=False), self._hashers)
+            self._current = file.path, _RunningHash(hashlib.sha256(), self._hashers), git
+        _, sha256, git = self._current
+        return [sha256] if git is None else [sha256, git]
+
+
+class _RunningHash:
+    """A hash that knows how far it has come, so that bytes which pass a second time are not counted twice."""
+
+    def __init__(self, state: "hashlib._Hash", hashers: ThreadPoolExecutor) -> None:
+        self._state = state
+        self._hashers = hashers
+        self._job: Future[None] | None = None
+        self.position = 0
+
+    def feed(self, start: int, chunk: bytes) -> None:
+        """Take in `chunk`, which stands at `start`. A large one is hashed while the caller goes on."""
+        known = self.position - start
+        if known < 0:
+            raise ValueError(f"bytes from {self.position} to {start} were never hashed")
+        if known >= len(chunk):
+            return
+        fresh = memoryview(chunk)[known:] if known else chunk
+        self.wait()
+        self.position += len(fresh)
+        if len(fresh) < _INLINE:
+            self._state.update(fresh)
+        else:
+            self._job = self._hashers.submit(self._state.update, fresh)
+
+    def wait(self) -> None:
+        if self._job is not None:
+            self._job.result()
+            self._job = None
+
+    def hexdigest(self) -> str:
+        self.wait()
+        return self._state.hexdigest()
+
+
+class LayerStream:
+    """One pass over a layer, from `offset` on. Iterate to get its bytes in chunks; `done` is set after the last one.
+
+    With `hashes` the bytes are hashed on the way, and the files compared with what their source promised; a pass that
+    starts at an offset goes on with the hashes of the pass that broke off.
+    """
+
+    def __init__(self, layer: Layer, hashes: LayerHashes | None, offset: int = 0) -> None:
+        self._layer = layer
+        self._hashes = hashes
+        self._offset = offset
+        self._position = offset
+        self.done = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the layer's bytes. A chunk is hashed while the caller works with it."""
         pending = bytearray()
+        for piece in self._pieces():
+            if pending or len(piece) < CHUNK:
+                pending += piece
+                if len(pending) >= CHUNK:
+                    yield self._out(bytes(pending))
+                    pending.clear()
+            else:
+                yield self._out(piece)
+        if pending:
+            yield self._out(bytes(pending))
+        if self._hashes is not None:
+            self._hashes.wait()
+        assert self._position == self._layer.size, "layer rule and layer stream disagree about the size"
+        self.done = True
+
+    def _pieces(self) -> Iterator[bytes]:
+        """The layer's bytes from the offset on, as they come."""
+        position = 0
         for entry in layer_entries(self._layer.files):
-            pending += entry.header
+            yield entry.header[max(self._offset - position, 0) :]
+            position += len(entry.header)
             if entry.file is None:
                 continue
             assert isinstance(entry.file, LayerFile)
-            for piece in self._content(entry.file):
-                if pending or len(piece) < CHUNK:
-                    pending += piece
-                    if len(pending) >= CHUNK:
-                        yield self._out(bytes(pending))
-                        pending.clear()
-                else:
-                    yield self._out(piece)
-            pending += bytes(padding(entry.file.size))
-        pending += TRAILER
-        yield self._out(bytes(pending))
-        self._wait()
-        assert self._written == self._layer.size, "layer rule and layer stream disagree about the size"
-        self._done = True
+            if self._offset <= position or self._offset < position + entry.file.size:
+                yield from self._content(entry.file, max(self._offset - position, 0))
+            if self._hashes is not None:
+                self._hashes.finish_file(entry.file)
+            position += entry.file.size
+            gap = bytes(padding(entry.file.size))
+            yield gap[max(self._offset - position, 0) :]
+            position += len(gap)
+        yield TRAILER[max(self._offset - position, 0) :]
 
-    def _content(self, file: LayerFile) -> Iterator[bytes]:
-        state = hashlib.sha256()
-        git = None
-        if self.hashed and file.origin.git_oid is not None:
-            git = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-        remaining = file.size
-        with file.source.open(file.origin.path) as reader:
-            while remaining:
-                piece = reader.read(min(CHUNK, remaining))
+    def _content(self, file: LayerFile, start: int) -> Iterator[bytes]:
+        with file.source.open(file.origin.path, start) as reader:
+            while start < file.size:
+                piece = reader.read(min(CHUNK, file.size - start))
                 if not piece:
-                    raise SourceChanged(f"{file.origin.path} ended {remaining} bytes early", "run the bake again")
-                remaining -= len(piece)
-                job = self._hash(state.update, piece)
-                if git is not None:
-                    git.update(piece)
+                    raise SourceChanged(
+                        f"{file.origin.path} ended {file.size - start} bytes early", "run the bake again"
+                    )
+                if self._hashes is not None:
+                    self._hashes.file(file, start, piece)
+                start += len(piece)
                 yield piece
-                if job is not None:
-                    job.result()
             if reader.read(1):
                 raise SourceChanged(f"{file.origin.path} is longer than it was", "run the bake again")
-        if not self.hashed:
-            return
-        sha256 = state.hexdigest()
-        wrong = file.origin.sha256 is not None and sha256 != file.origin.sha256
-        if wrong or (git is not None and git.hexdigest() != file.origin.git_oid):
-            raise SourceChanged(f"{file.origin.path} has not the digest its source promised", "run the bake again")
-        self._files[file.path] = sha256
 
     def _out(self, chunk: bytes) -> bytes:
-        self._wait()
-        self._running = self._hash(self._whole.update, chunk)
-        self._written += len(chunk)
+        if self._hashes is not None:
+            self._hashes.layer(self._position, chunk)
+        self._position += len(chunk)
         return chunk
-
-    def _hash(self, update: Callable[[bytes], None], chunk: bytes) -> Future[None] | None:
-        if self._hashers is None:
-            return None
-        if len(chunk) < _INLINE:
-            update(chunk)
-            return None
-        return self._hashers.submit(update, chunk)
-
-    def _wait(self) -> None:
-        if self._running is not None:
-            self._running.result()
-            self._running = None

@@ -97,12 +97,13 @@ class LayoutStore:
         return content
 
     @asynccontextmanager
-    async def stream_blob(self, digest: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream_blob(self, digest: str, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream a blob's file."""
         path = self._blob(digest)
         if not path.is_file():
             raise LayoutError(f"{self.directory} has no blob {digest}", "bake or copy the image again")
         with path.open("rb", buffering=0) as stream:
+            stream.seek(offset)
 
             async def chunks() -> AsyncIterator[bytes]:
                 while chunk := await asyncio.to_thread(stream.read, CHUNK):

@@ -29,8 +29,8 @@ class ImageStore(Protocol):
     async def read_blob(self, digest: str, limit: int) -> bytes:
         """Return a small blob, verified; refuse one that is larger than `limit`."""
 
-    def stream_blob(self, digest: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Stream a blob as it is stored. The caller verifies."""
+    def stream_blob(self, digest: str, offset: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream a blob as it is stored, from `offset` on. The caller verifies."""
 
     async def has_blob(self, digest: str, size: int) -> bool:
         """Whether the blob is already here."""

@@ -92,6 +92,11 @@ class FakeRegistry:
         else:
             if name not in self.uploads:
                 return web.Response(status=404, text='{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}')
+            if request.method == "GET":
+                return web.Response(status=204, headers=self._where(name))
+            start = request.headers.get("Content-Range", "").partition("-")[0]
+            if start and int(start) != len(self.uploads[name]):
+                return web.Response(status=416, headers=self._where(name))
             async for chunk in request.content.iter_any():
                 self.uploads[name] += chunk
         if request.method == "PUT":
@@ -102,8 +107,14 @@ class FakeRegistry:
             self.blobs[digest] = content
             reported = self.report_digest(digest)
             return web.Response(status=201, headers={"Docker-Content-Digest": reported} if reported else {})
+        return web.Response(status=202, headers=self._where(name))
+
+    def _where(self, name: str) -> dict[str, str]:
         # A relative address with a query of its own, as the distribution registry sends it.
-        return web.Response(status=202, headers={"Location": f"/v2/m/blobs/uploads/{name}?_state=a%2Fb%3D"})
+        return {
+            "Location": f"/v2/m/blobs/uploads/{name}?_state=a%2Fb%3D",
+            "Range": f"0-{max(len(self.uploads[name]) - 1, 0)}",
+        }
 
 
 @asynccontextmanager

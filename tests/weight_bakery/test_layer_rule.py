@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.weight_bakery.support import read_tar, write_deps, write_package
 from weight_bakery import LayerRuleError, SourceFile
 from weight_bakery._layer_rule import content_key, layer_entries, layer_size, tar_header
-from weight_bakery._layers import Layer, LayerFile, LayerStream
+from weight_bakery._layers import Layer, LayerFile, LayerHashes, LayerStream
 from weight_bakery._plan import code_layer, deps_layer
 
 
@@ -58,9 +58,9 @@ def layer_of(files: dict[str, bytes], executable: frozenset[str] = frozenset()) 
 def stream(layer: Layer) -> tuple[bytes, str, dict[str, str]]:
     """The layer's bytes and digests."""
     with ThreadPoolExecutor(2) as pool:
-        run = LayerStream(layer, pool)
-        content = b"".join(run)
-        return content, run.result.digest, run.result.files
+        hashes = LayerHashes(pool)
+        content = b"".join(LayerStream(layer, hashes))
+        return content, hashes.result().digest, hashes.result().files
 
 
 def test_the_header_of_a_file_has_exactly_these_bytes() -> None:
