@@ -72,6 +72,7 @@ from weight_bakery._request import (
     as_json_line,
 )
 from weight_bakery._sources import FileSource, Inventory, Reader, SourceFile, SourceKind, WeightSource
+from weight_bakery._standing import Removal, remove_image_async, standing_digest_async
 
 __all__ = [
     "LAYER_RULE",
@@ -118,6 +119,7 @@ __all__ = [
     "RegistryReference",
     "RegistryTooLarge",
     "RegistryUnreachable",
+    "Removal",
     "Role",
     "SourceChanged",
     "SourceError",
@@ -139,5 +141,7 @@ __all__ = [
     "plan_bake",
     "plan_bake_async",
     "read_lock",
+    "remove_image_async",
     "silent",
+    "standing_digest_async",
 ]

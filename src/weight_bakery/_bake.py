@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 from weight_bakery._base import BaseImage, BaseLayer, read_base
@@ -21,6 +21,7 @@ from weight_bakery._lock import (
     LockedLayer,
     LockEntry,
     content_revision,
+    lock_source,
     lock_target,
     read_lock,
     update_lock,
@@ -186,6 +187,8 @@ class _Job:
             digest = self._cache.layer_digest(layer)
             present = await self._present(digest, layer.size) if digest else None
             layers.append(PlannedLayer(layer.role, layer.label, layer.size, len(layer.files), digest, present))
+        known = self._known_layers()
+        standing = await self._store.read_manifest(parts.target.tag) if self._store_or_none is not None else None
         return BakePlan(
             target=str(parts.target),
             kind=parts.inventory.kind,
@@ -196,6 +199,8 @@ class _Job:
             base_digest=parts.base.digest if parts.base else None,
             files=tuple(sorted([*chosen, *left], key=lambda file: file.path)),
             layers=tuple(layers),
+            digest=None if known is None else self._documents(known)[-1].digest,
+            standing=standing.digest if standing else None,
         )
 
     async def run(self) -> BakeReceipt:
@@ -212,12 +217,8 @@ class _Job:
         self._progress(Planned(str(parts.target), tuple(planned)))
         await self._check_space()
         outcomes, built = await self._move_layers(base_layers)
-        files = self._locked_files(built)
-        revision = parts.inventory.revision or content_revision(files)
-        identity = ModelIdentity(parts.name, parts.served_name, parts.inventory.model, revision)
+        files, revision, config, manifest = self._documents(built)
         flat = [layer for layer, _ in built]
-        config = build_config(identity, flat, parts.base)
-        manifest = build_manifest(config, identity, flat, parts.base)
         await self._publish(config, manifest)
         self._write_lock(manifest.digest, revision, files, built)
         receipts = [
@@ -296,9 +297,7 @@ class _Job:
                 self._cache.forget(layer)
                 digest, sha256s, outcome = await self._move_our_layer(index, layer)
         self._progress(LayerFinished(index, outcome))
-        paths = tuple(file.path for file in layer.files)
-        single = sha256s[paths[0]] if len(paths) == 1 else None
-        return BuiltLayer(layer.role, digest, layer.size, paths, single), sha256s, outcome
+        return _built(layer, digest, sha256s), sha256s, outcome
 
     async def _move_our_layer(self, index: int, layer: Layer) -> tuple[str, dict[str, str], Outcome]:
         digest = self._cache.layer_digest(layer)
@@ -322,6 +321,10 @@ class _Job:
 
     def _learn(self, layer: Layer, digests: LayerDigests, begun: float) -> None:
         self._cache.learn(layer, digests, begun)
+        # Written down at once: a bake that is killed later knows it when it runs again.
+        if not isinstance(self._store, LayoutStore) or self._store.exists:
+            with suppress(OSError):  # a note is made of it when the bake ends
+                self._cache.save()
 
     async def _publish(self, config: Document, manifest: Document) -> None:
         if not await self._store.has_blob(config.digest, config.size):
@@ -345,6 +348,25 @@ class _Job:
 
     async def _present(self, digest: str, size: int) -> bool | None:
         return await self._store.has_blob(digest, size) if self._store_or_none is not None else False
+
+    def _known_layers(self) -> list[tuple[BuiltLayer, dict[str, str]]] | None:
+        """Our layers as they will be, if nothing has to be read to tell."""
+        found = [(layer, self._cache.layer_digest(layer), self._cache.known(layer)) for layer in self._parts.layers]
+        if any(digest is None for _, digest, _ in found):
+            return None
+        return [(_built(layer, digest, sha256s), sha256s) for layer, digest, sha256s in found if digest]
+
+    def _documents(
+        self, built: Sequence[tuple[BuiltLayer, dict[str, str]]]
+    ) -> tuple[list[LockedFile], str, Document, Document]:
+        """The model's files, its revision, and the image's config and manifest."""
+        parts = self._parts
+        files = self._locked_files(built)
+        revision = parts.inventory.revision or content_revision(files)
+        identity = ModelIdentity(parts.name, parts.served_name, parts.inventory.model, revision)
+        flat = [layer for layer, _ in built]
+        config = build_config(identity, flat, parts.base)
+        return files, revision, config, build_manifest(config, identity, flat, parts.base)
 
     def _locked_files(self, built: Sequence[tuple[BuiltLayer, dict[str, str]]]) -> list[LockedFile]:
         sha256s: dict[str, str] = {}
@@ -381,12 +403,21 @@ class _Job:
             layers=tuple(layers),
             image_digest=image_digest,
             base_digest=parts.base.digest if parts.base else None,
+            source=lock_source(self._request.model, self._request.lock),
+            base=self._request.base,
+            include=self._request.include,
+            exclude=self._request.exclude,
         )
         update_lock(self._request.lock, lock_target(parts.target, self._request.lock), entry)
 
     def _base_label(self, number: int) -> str:
         assert self._parts.base is not None
         return f"base layer {number} of {len(self._parts.base.layers)}"
+
+
+def _built(layer: Layer, digest: str, sha256s: dict[str, str]) -> BuiltLayer:
+    paths = tuple(file.path for file in layer.files)
+    return BuiltLayer(layer.role, digest, layer.size, paths, sha256s[paths[0]] if len(paths) == 1 else None)
 
 
 def _most_telling(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -186,6 +186,13 @@ class LayoutStore:
             index["manifests"] = sorted(kept, key=lambda entry: (_tag_of(entry) or "", entry["digest"]))
             write_atomically(self.directory / "index.json", _pretty(index))
 
+    def remove_tag(self, tag: str) -> None:
+        """Take a tag out of index.json. Blobs stay: an image that runs by digest may need them."""
+        with _disk(self.directory), self._locked():
+            index = self._index()
+            index["manifests"] = [entry for entry in index["manifests"] if _tag_of(entry) != tag]
+            write_atomically(self.directory / "index.json", _pretty(index))
+
     async def close(self) -> None:
         """Write down which blobs are known; nothing is held open."""
         if not self._writable or not self._memory.changed or not self.exists:

@@ -88,11 +88,20 @@ class BakePlan:
     base_digest: str | None
     files: tuple[PlannedFile, ...]
     layers: tuple[PlannedLayer, ...]
+    digest: str | None = None
+    """The image's digest, where every layer's is known beforehand."""
+    standing: str | None = None
+    """Digest of what the target's tag names now."""
 
     @property
     def size(self) -> int:
         """Bytes of all layers."""
         return sum(layer.size for layer in self.layers)
+
+    @property
+    def reused(self) -> int:
+        """Bytes of the layers that are known to be at the target already."""
+        return sum(layer.size for layer in self.layers if layer.present)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
