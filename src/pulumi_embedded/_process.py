@@ -130,6 +130,11 @@ class Child:
         await asyncio.wait(self._readers)  # not gather: whoever gives up waiting must not stop the reading
         return code
 
+    async def ended_within(self, seconds: float) -> int | None:
+        """The exit code, if it ends in that time."""
+        await asyncio.wait((self._ended,), timeout=seconds)
+        return self.returncode
+
     def send(self, number: int) -> None:
         """Send a signal to the process and everything it started in its session."""
         if self.returncode is None:

@@ -111,8 +111,7 @@ class Provider:
                         lines = "".join(f"\n  {key.name}: {key.description}" for key in missing.missingKeys)
                         return ProviderError(f"required configuration keys were missing:{lines}")
         if error.code() == grpc.StatusCode.UNAVAILABLE and not self.plugin.cancelled:
-            await asyncio.sleep(0.05)  # the exit code follows the broken connection
-            code = self.plugin.child.returncode
+            code = await self.plugin.child.ended_within(0.3)  # the exit code follows the broken connection
             if code is not None:
                 tail = "".join(f"\n  {line}" for line in list(self.plugin.child.tail)[-15:] if line.strip())
                 return ProviderError(
