@@ -14,7 +14,7 @@ from typing import Any
 
 from settings import DEFAULT_LOCK, DIGEST, Settings
 
-_LOCK_VERSION = 1
+_LOCK_VERSIONS = (1, 2)
 
 
 class LockUnreadable(Exception):
@@ -71,8 +71,10 @@ def _read(lock: Path) -> dict[str, Any]:
         raise LockUnreadable(f"{lock.name} is not valid JSON; restore it from version control") from error
     version = document.get("version") if isinstance(document, dict) else None
     images = document.get("images") if isinstance(document, dict) else None
-    if version != _LOCK_VERSION or not isinstance(images, dict):
-        raise LockUnreadable(f"{lock.name} is not a weights.lock of version {_LOCK_VERSION} (version {version!r})")
+    if isinstance(version, int) and version > _LOCK_VERSIONS[-1]:
+        raise LockUnreadable(f"{lock.name} was written by a newer version of vllm-runpod (lock version {version})")
+    if version not in _LOCK_VERSIONS or not isinstance(images, dict):
+        raise LockUnreadable(f"{lock.name} is not a weights.lock (version {version!r})")
     return {target: entry for target, entry in images.items() if isinstance(entry, dict)}
 
 

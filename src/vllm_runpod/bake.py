@@ -26,8 +26,11 @@ def command() -> click.Command:
     assert inner is not None
 
     def callback(**options: Any) -> Any:
+        context = click.get_current_context()
+        if context.invoked_subcommand is not None or None in (options["model"], options["to"]):
+            return inner(**options)
         try:
-            project = find_project(Path(click.get_current_context().find_root().obj or "."))
+            project = find_project(Path(context.find_root().obj or "."))
         except NotAProject:
             return inner(**options)
         return inner(**with_project_defaults(options, project))

@@ -17,9 +17,11 @@ from typing import Any
 from weight_bakery._errors import LockError
 from weight_bakery._layer_rule import LAYER_RULE
 from weight_bakery._layout import write_atomically
-from weight_bakery._references import ImageReference, LayoutReference
+from weight_bakery._references import FolderModel, ImageReference, LayoutReference, parse_model
 
-LOCK_VERSION = 1
+LOCK_VERSION = 2
+"""Version 2 added where an entry came from in words (`source` to `licence`); a version 1 file is read without them."""
+_READABLE = frozenset({1, LOCK_VERSION})
 _ABOUT = "Written by vllm-runpod bake. Commit it; do not edit it."
 
 
@@ -56,6 +58,15 @@ class LockEntry:
     layers: tuple[LockedLayer, ...]
     image_digest: str
     base_digest: str | None
+    source: str | None = None
+    """What to give --model again: a Hub id with the branch that was followed, or a folder relative to the lock file.
+    None for a folder outside the lock file's own, whose path would be this machine's."""
+    base: str | None = None
+    """The base image as it was named."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    licence: str | None = None
+    """The model's licence as its card says it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ def read_lock(path: Path) -> WeightsLock:
         version = content["version"]
         if isinstance(version, int) and version > LOCK_VERSION:
             raise LockError(f"{path} was written by a newer version (lock version {version})", "update vllm-runpod")
-        if version != LOCK_VERSION:
+        if version not in _READABLE:
             raise LockError(f"{path} is not a weights.lock (version {version!r})", "name another file with --lock")
         return WeightsLock({target: _entry(entry) for target, entry in content["images"].items()})
     except (ValueError, RecursionError) as error:
@@ -125,6 +136,15 @@ def lock_target(reference: ImageReference, lock: Path) -> str:
     return str(reference)
 
 
+def lock_source(text: str, lock: Path) -> str | None:
+    """What `--model` said, so that every clone can say it again; None for a folder outside the lock file's own."""
+    model = parse_model(text)
+    if not isinstance(model, FolderModel):
+        return text
+    folder, root = model.folder.resolve(), lock.resolve().parent
+    return f"./{folder.relative_to(root).as_posix()}" if folder.is_relative_to(root) else None
+
+
 def content_revision(files: Sequence[LockedFile]) -> str:
     """Revision of a source that has no commits: sha256 over `<sha256> <size> <path>` lines, sorted by path."""
     import hashlib
@@ -139,6 +159,8 @@ def _entry(value: Any) -> LockEntry:
             **value,
             "files": tuple(LockedFile(**file) for file in value["files"]),
             "layers": tuple(LockedLayer(**layer) for layer in value["layers"]),
+            "include": tuple(value.get("include", ())),
+            "exclude": tuple(value.get("exclude", ())),
         }
     )
     texts = (entry.kind, entry.model, entry.revision, entry.name, entry.served_name, entry.image_digest)

@@ -37,9 +37,9 @@ config.json with its credential helpers. Hub token: HF_TOKEN, or a stored `hf au
 """
 
 
-@click.command("bake", epilog=_EPILOG)
-@click.option("--model", required=True, metavar="MODEL", help="Folder, or Hub repository id[@revision].")
-@click.option("--to", required=True, metavar="IMAGE", help="oci:<dir>:<tag>, or <host>[:port]/<repository>[:tag].")
+@click.group("bake", epilog=_EPILOG, invoke_without_command=True)
+@click.option("--model", metavar="MODEL", help="Folder, or Hub repository id[@revision].  [required to bake]")
+@click.option("--to", metavar="IMAGE", help="oci:<dir>:<tag>, or <host>[:port]/<repository>[:tag].  [required to bake]")
 @click.option("--base", metavar="IMAGE", help="Image to build on; its layers are mounted or streamed, never unpacked.")
 @click.option(
     "--include", multiple=True, metavar="GLOB", help="Take these files too; named weights are then the only ones."
@@ -58,8 +58,8 @@ config.json with its credential helpers. Hub token: HF_TOKEN, or a stored `hf au
 @click.option("--dry-run", is_flag=True, help="List files and layers with their sizes; move nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt (or plan) as one JSON line on stdout.")
 def bake_command(
-    model: str,
-    to: str,
+    model: str | None,
+    to: str | None,
     base: str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -77,6 +77,11 @@ def bake_command(
 
     Nothing is built, unpacked or compressed; no daemon is needed. What the target has already is not sent again.
     """
+    context = click.get_current_context()
+    if context.invoked_subcommand is not None:
+        return
+    if model is None or to is None:
+        raise click.MissingParameter(ctx=context, param_type="option", param_hint="--to" if model else "--model")
     console = Console(stderr=True)
     try:
         request = BakeRequest(

@@ -79,7 +79,7 @@ def test_without_an_entry_the_command_is_named(tmp_path: Path) -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "not a weights.lock"),
-        ('{"version": 2, "images": {}}', "version 2"),
+        ('{"version": 3, "images": {}}', "version 3"),
         ('{"version": 1}', "not a weights.lock"),
         (
             '{"version": 1, "images": {"ghcr.io/you/model:v1": {"model": "org/model"}}}',

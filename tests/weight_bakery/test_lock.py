@@ -18,6 +18,8 @@ layers = st.builds(LockedLayer, texts, texts, st.integers(0, 2**60), texts)
 entries = st.builds(
     LockEntry, texts, texts, texts, texts, texts, st.just(1),
     st.lists(files, max_size=3).map(tuple), st.lists(layers, max_size=3).map(tuple), texts, st.none() | texts,
+    st.none() | texts, st.none() | texts, st.lists(texts, max_size=2).map(tuple),
+    st.lists(texts, max_size=2).map(tuple), st.none() | texts,
 )  # fmt: skip
 
 
@@ -28,6 +30,30 @@ def test_a_lock_reads_back_as_it_was_written(images: dict[str, LockEntry]) -> No
     backwards = WeightsLock(dict(reversed(images.items())))
     assert lock.dump() == backwards.dump()
     assert _parse(lock.dump()) == lock
+
+
+def test_a_lock_of_version_1_is_read_and_becomes_version_2_with_the_next_bake(tmp_path: Path) -> None:
+    """What the older file did not say is unknown, what it said stays, and its layers are still recognised."""
+    model, lock = str(write_model(tmp_path / "Tiny")), tmp_path / "weights.lock"
+    bake(BakeRequest(model=model, to=f"oci:{tmp_path}/images:v1", lock=lock))
+    old = json.loads(lock.read_bytes())
+    for field in ("source", "base", "include", "exclude", "licence"):
+        del old["images"]["oci:images:v1"][field]
+    lock.write_text(json.dumps(old | {"version": 1}))
+    entry = read_lock(lock).images["oci:images:v1"]
+    assert (entry.source, entry.base, entry.include, entry.exclude, entry.licence) == (None, None, (), (), None)
+    bake(BakeRequest(model=model, to=f"oci:{tmp_path}/images:v2", name="two", lock=lock))
+    assert json.loads(lock.read_bytes())["version"] == 2
+    assert read_lock(lock).images["oci:images:v1"] == entry
+    assert read_lock(lock).images["oci:images:v2"].source == "./Tiny"
+
+
+def test_a_folder_outside_the_lock_files_own_is_not_recorded(tmp_path: Path) -> None:
+    """Its path would say something about this machine only."""
+    lock = tmp_path / "project" / "weights.lock"
+    bake(BakeRequest(model=str(write_model(tmp_path / "Tiny")), to=f"oci:{tmp_path}/images:v1", lock=lock))
+    (entry,) = read_lock(lock).images.values()
+    assert entry.source is None
 
 
 def _parse(content: bytes) -> WeightsLock:
@@ -71,7 +97,7 @@ def test_entries_of_other_targets_stay(tmp_path: Path) -> None:
     [
         (b"{", "is not valid JSON; restore it from version control"),
         (b"[]", "is not a weights.lock, or it is damaged"),
-        (b'{"version": 2, "images": {}}', r"written by a newer version \(lock version 2\); update vllm-runpod"),
+        (b'{"version": 3, "images": {}}', r"written by a newer version \(lock version 3\); update vllm-runpod"),
         (b'{"version": "poetry"}', "is not a weights.lock"),
         (b'{"version": 1}', "is not a weights.lock, or it is damaged"),
         (b'{"version": 1, "images": {"a": {"kind": "hub"}}}', "damaged"),
@@ -107,4 +133,4 @@ def test_the_content_revision_is_pinned() -> None:
         == content_revision(listed[::-1])
         == "sha256:afb8895743ce98524f1e9c19021bead597a156910167f0c3f26249fa2d3f0f31"
     )
-    assert json.loads(WeightsLock({}).dump())["version"] == 1
+    assert json.loads(WeightsLock({}).dump())["version"] == 2
