@@ -19,7 +19,8 @@ from functools import cache
 from typing import Any
 
 from tests.pulumi_embedded.random_play import differences, played, stage
-from tests.pulumi_embedded.random_story import Json, Story, story
+from tests.pulumi_embedded.random_program import Json
+from tests.pulumi_embedded.random_story import Story, story
 from tests.pulumi_embedded.support import HERE, has_cli
 
 RECORDING = HERE / "recorded" / "random-stories.json.xz"
@@ -73,13 +74,19 @@ def compare(
     live = has_cli() if cli is None else cli
     if live and not has_cli():
         raise ValueError("the pulumi CLI, with its Python host, is not on PATH")
-    seeds = sorted(int(seed) for seed in recording()["stories"])[:count]
+    return compare_these(sorted(int(seed) for seed in recording()["stories"])[:count], live, progress)
+
+
+def compare_these(
+    seeds: list[int], live: bool, progress: Callable[[str], None] = lambda _: None
+) -> tuple[int, list[str]]:
+    """`compare` for given stories, a process for each core."""
     workers = min(os.cpu_count() or 1, 4)
-    parts = [seeds[start : start + 5] for start in range(0, len(seeds), 5)]
+    size = min(5, -(-len(seeds) // workers))
+    parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     found: list[str] = []
     done = 0
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for part in pool.map(differ, parts, [live] * len(parts)):
             for seed, lines in part:
                 done += 1

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.pulumi_embedded.random_play import KeepingSandbox, Player, Stage
-from tests.pulumi_embedded.random_story import Command, Json, Story, rendered
+from tests.pulumi_embedded.random_program import Json
+from tests.pulumi_embedded.random_render import rendered
+from tests.pulumi_embedded.random_story import Command, Story
 from tests.pulumi_embedded.support import HERE, STACK
 
 # What is only ever given as a secret.

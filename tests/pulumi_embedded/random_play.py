@@ -16,7 +16,9 @@ from typing import Any
 from pulumi_embedded._state import resource_to_json
 from pulumi_embedded._statejson import NoSecrets, Sealer
 from pulumi_embedded._values import Secret, rebuild
-from tests.pulumi_embedded.random_story import Command, Json, Story, rendered
+from tests.pulumi_embedded.random_program import Json
+from tests.pulumi_embedded.random_render import rendered
+from tests.pulumi_embedded.random_story import Command, Story
 from tests.pulumi_embedded.random_warm import WarmPython
 from tests.pulumi_embedded.support import HERE, STACK, Sandbox
 from tests.pulumi_embedded.virtualenv import cli_virtualenv

@@ -62,10 +62,14 @@ def sample(stories: dict[str, Any]) -> list[int]:
     covered: set[str] = set()
     left = {int(seed): _covers(int(seed), entry["outcomes"]) for seed, entry in stories.items()}
     while left and len(chosen) < SAMPLE:
-        best = max(left, key=lambda seed: (len(left[seed] - covered) / (2 + len(story(seed).commands)), -seed))
+        best = max(left, key=lambda seed: (_worth(left[seed] - covered, seed), -seed))
         chosen.append(best)
         covered |= left.pop(best)
     return sorted(chosen)
+
+
+def _worth(new: set[str], seed: int) -> float:
+    return (len(new) + 0.1) / (2 + len(story(seed).commands))
 
 
 def _covers(seed: int, outcomes: Any) -> set[str]:

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from tests.pulumi_embedded.random_compare import compared
 from tests.pulumi_embedded.random_play import Stage, played, stage
-from tests.pulumi_embedded.random_story import Command, Story, rendered, story, without_resource
+from tests.pulumi_embedded.random_program import without_resource
+from tests.pulumi_embedded.random_render import rendered
+from tests.pulumi_embedded.random_story import Command, Story, story
 
 
 def smallest(told: Story, shows: Callable[[Story], bool]) -> Story:

@@ -1,7 +1,7 @@
 """Stories told by chance: programs, edits, commands, faults and changes of the cloud, as plain data.
 
 A story is named by its seed: `story(7)` is the same on every machine. The same generator draws from hypothesis, which
-then looks for the smallest story. `rendered` turns a program into Python. Everything in a story is JSON:
+then looks for the smallest story. Everything in a story is JSON:
 
     program   {"serial": bool, "resources": [...], "exports": {name: value}, "error": index | None}
     resource  {"kind": Thing|Plain|Group|Demo|Get, "name", "props": {…}, "opts": {…}}
@@ -16,7 +16,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-Json = dict[str, Any]
+from tests.pulumi_embedded.random_dice import Dice
+from tests.pulumi_embedded.random_program import Json, break_circles, in_order, outputs_in, renamed, without_resource
 
 CUSTOM = ("Thing", "Plain")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -41,30 +42,6 @@ class Story:
     commands: list[Command]
 
 
-class _Dice:
-    """All of chance. Only `random()` is asked, which is the same in every Python."""
-
-    def __init__(self, source: random.Random) -> None:
-        self._source = source
-
-    def chance(self, likelihood: float) -> bool:
-        return self._source.random() < likelihood
-
-    def number(self, low: int, high: int) -> int:
-        return low + min(int(self._source.random() * (high - low + 1)), high - low)
-
-    def pick(self, choices: Any) -> Any:
-        return choices[self.number(0, len(choices) - 1)]
-
-    def weighted(self, choices: dict[str, int]) -> str:
-        drawn = self.number(0, sum(choices.values()) - 1)
-        for choice, weight in choices.items():
-            drawn -= weight
-            if drawn < 0:
-                return choice
-        raise AssertionError("the weights do not add up")
-
-
 def story(seed: int) -> Story:
     """The story of that name. From number 150 on they are mostly about replacements."""
     return told(random.Random(seed), replacing=seed >= 150)
@@ -72,87 +49,14 @@ def story(seed: int) -> Story:
 
 def told(source: random.Random, replacing: bool) -> Story:
     """A story drawn from `source`."""
-    return _Teller(_Dice(source), replacing).tell()
-
-
-# What a resource refers to
-
-
-def outputs_in(value: Any) -> set[str]:
-    """Names of the resources whose outputs are in a value."""
-    if isinstance(value, dict):
-        if "$out" in value:
-            return {value["$out"][0]}
-        return set().union(*(outputs_in(item) for item in value.values()))
-    if isinstance(value, list):
-        return set().union(*(outputs_in(item) for item in value))
-    return set()
-
-
-_LISTS, _SINGLES = ("depends_on", "replace_with", "providers"), ("parent", "deleted_with", "provider")
-
-
-def references(resource: Json) -> set[str]:
-    """Names of everything that must be declared before it."""
-    opts = resource["opts"]
-    found = outputs_in(resource["props"])
-    found |= {name for option in _LISTS for name in opts.get(option, ())}
-    found |= {opts[option] for option in _SINGLES if option in opts}
-    found |= {alias["parent"] for alias in opts.get("aliases", ()) if alias.get("parent", "$root") != "$root"}
-    return found
-
-
-def in_order(resources: list[Json]) -> bool:
-    """Whether everything is declared before it is used."""
-    seen: set[str] = set()
-    for resource in resources:
-        if not references(resource) <= seen:
-            return False
-        seen.add(resource["name"])
-    return True
-
-
-def without_references(value: Any, name: str) -> Any:
-    """A value with the outputs of one resource replaced by a constant."""
-    if isinstance(value, dict):
-        if "$out" in value:
-            return 7 if value["$out"][0] == name else value
-        return {key: without_references(item, name) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_references(item, name) for item in value]
-    return value
-
-
-def without_resource(program: Json, name: str) -> Json:
-    """The program without one resource, and without anything that refers to it."""
-    left = copy.deepcopy(program)
-    left["resources"] = [resource for resource in left["resources"] if resource["name"] != name]
-    for resource in left["resources"]:
-        resource["props"] = without_references(resource["props"], name)
-        opts = resource["opts"]
-        for option in _LISTS:
-            if option in opts:
-                opts[option] = [other for other in opts[option] if other != name]
-                if not opts[option]:
-                    del opts[option]
-        for option in _SINGLES:
-            if opts.get(option) == name:
-                del opts[option]
-        if "aliases" in opts:
-            opts["aliases"] = [alias for alias in opts["aliases"] if alias.get("parent") != name]
-            if not opts["aliases"]:
-                del opts["aliases"]
-    left["exports"] = without_references(left["exports"], name)
-    if left["error"] is not None:
-        left["error"] = min(left["error"], len(left["resources"]))
-    return left
+    return _Teller(Dice(source), replacing).tell()
 
 
 # Telling
 
 
 class _Teller:
-    def __init__(self, dice: _Dice, replacing: bool) -> None:
+    def __init__(self, dice: Dice, replacing: bool) -> None:
         self.dice = dice
         self.replacing = replacing
         self.names = 0
@@ -197,7 +101,7 @@ class _Teller:
     def update(self, first: bool = False) -> list[Command]:
         dice = self.dice
         if not self.program["serial"]:
-            _break_circles(self.program)
+            break_circles(self.program)
         program = copy.deepcopy(self.program)
         commands = []
         cloud, self.cloud = self.cloud, {}
@@ -215,7 +119,7 @@ class _Teller:
             if dice.chance(0.25):
                 self.edit()
                 if not self.program["serial"]:
-                    _break_circles(self.program)
+                    break_circles(self.program)
             repaired = copy.deepcopy(self.program)
             if dice.chance(0.25):
                 commands.append(Command("preview", repaired))
@@ -477,7 +381,7 @@ class _Teller:
 
     def rename(self, resource: Json) -> None:
         old, new = resource["name"], self.fresh()
-        text = _renamed(self.program, old, new)
+        text = renamed(self.program, old, new)
         self.program.update(text)
         resource = next(r for r in self.program["resources"] if r["name"] == new)
         if self.dice.chance(0.75):
@@ -529,124 +433,3 @@ _CAN = {
     "Demo": {"depends_on", "retain_on_delete", "protect", "delete_before_replace", "ignore_changes", "version"},
     "Get": {"depends_on", "parent", "provider", "additional_secret_outputs", "version"},
 }  # fmt: skip
-
-
-def _renamed(value: Any, old: str, new: str) -> Any:
-    """The program with a resource called otherwise wherever it is referred to; aliases keep the names they had."""
-    program = copy.deepcopy(value)
-
-    def through(part: Any) -> Any:
-        if isinstance(part, dict):
-            if "$out" in part:
-                return {"$out": [new if part["$out"][0] == old else part["$out"][0], part["$out"][1]]}
-            return {key: through(item) for key, item in part.items()}
-        if isinstance(part, list):
-            return [through(item) for item in part]
-        return part
-
-    for resource in program["resources"]:
-        if resource["name"] == old:
-            resource["name"] = new
-        resource["props"] = through(resource["props"])
-        opts = resource["opts"]
-        for option in _LISTS:
-            if option in opts:
-                opts[option] = [new if name == old else name for name in opts[option]]
-        for option in _SINGLES:
-            if opts.get(option) == old:
-                opts[option] = new
-        for alias in opts.get("aliases", ()):
-            if alias.get("parent") == old:
-                alias["parent"] = new
-    program["exports"] = through(program["exports"])
-    return dict(program)
-
-
-def _break_circles(program: Json) -> None:
-    """Let nothing depend on what it stands under, nor on a component with a part that uses it: the SDK waits for ever."""
-    used: dict[str, set[str]] = {}
-    for resource in program["resources"]:
-        direct = references(resource)
-        used[resource["name"]] = direct.union(*(used[name] for name in direct))
-    parents = {resource["name"]: resource["opts"].get("parent") for resource in program["resources"]}
-    circular: dict[str, set[str]] = {name: set() for name in parents}
-    for part in parents:
-        above: str | None = part
-        while (above := parents[above]) is not None:
-            for user in {part, *used[part]}:
-                circular[user].add(above)
-    for resource in program["resources"]:
-        opts = resource["opts"]
-        if left := [name for name in opts.get("depends_on", ()) if name not in circular[resource["name"]]]:
-            opts["depends_on"] = left
-        else:
-            opts.pop("depends_on", None)
-
-
-# Rendering
-
-
-def rendered(program: Json) -> str:
-    """The program as Python, to follow the tests' prelude."""
-    lines = []
-    for index, resource in enumerate(program["resources"]):
-        if program["error"] == index:
-            lines.append('raise ValueError("the program gives up")')
-        variable = _variable(resource["name"])
-        lines.append(f"{variable} = {_call(resource)}")
-        if program["serial"]:
-            lines.append(f"await {variable}.urn.future(with_unknowns=True)")
-    if program["error"] == len(program["resources"]):
-        lines.append('raise ValueError("the program gives up")')
-    for key, value in program["exports"].items():
-        lines.append(f"pulumi.export({key!r}, {_source(value)})")
-    lines = lines or ["pass"]
-    if not program["serial"]:
-        return "\n".join(lines) + "\n"
-    return "async def main():\n" + "".join(f"    {line}\n" for line in lines) + "pulumi.run(main)\n"
-
-
-def _variable(name: str) -> str:
-    return f"r_{name}"
-
-
-def _call(resource: Json) -> str:
-    opts = resource["opts"]
-    options = [f"{option}={_option(option, opts[option])}" for option in sorted(opts)]
-    props = "".join(f", {key}={_source(value)}" for key, value in resource["props"].items())
-    kind = {"Get": "Thing"}.get(resource["kind"], resource["kind"])
-    return f"{kind}({resource['name']!r}, O({', '.join(options)}){props})"
-
-
-def _option(option: str, value: Any) -> str:
-    if option in _LISTS:
-        return f"[{', '.join(_variable(name) for name in value)}]"
-    if option in _SINGLES:
-        return _variable(value)
-    if option == "custom_timeouts":
-        return f"pulumi.CustomTimeouts({', '.join(f'{key}={text!r}' for key, text in value.items())})"
-    if option == "aliases":
-        return f"[{', '.join(_alias(alias) for alias in value)}]"
-    return _source(value)
-
-
-def _alias(alias: Json) -> str:
-    if "parent" in alias:
-        parent = alias["parent"]
-        return f"pulumi.Alias(parent={'pulumi.ROOT_STACK_RESOURCE' if parent == '$root' else _variable(parent)})"
-    ((key, value),) = alias.items()
-    return f"pulumi.Alias({'type_' if key == 'type' else key}={value!r})"
-
-
-def _source(value: Any) -> str:
-    if isinstance(value, dict):
-        if "$out" in value:
-            return f"{_variable(value['$out'][0])}.{value['$out'][1]}"
-        if "$secret" in value:
-            return f"pulumi.Output.secret({_source(value['$secret'])})"
-        if "$concat" in value:
-            return f"pulumi.Output.concat({', '.join(_source(item) for item in value['$concat'])})"
-        return "{" + ", ".join(f"{key!r}: {_source(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_source(item) for item in value) + "]"
-    return repr(value)

@@ -85,7 +85,7 @@ def serve(address: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
-    answers: dict[tuple[str, ...], bytes] = {}  # the CLI asks pip for the same list of packages each time
+    answers: dict[tuple[str, ...], bytes] = {}  # the CLI asks for the same list of packages each time
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -102,7 +102,7 @@ def serve(address: str) -> None:
         while len(data) < size:
             data += connection.recv(size - len(data))
         asked, folder, env = marshal.loads(data)
-        if asked[:2] == ["-m", "pip"] and tuple(asked) not in answers:
+        if _is_about_packages(asked) and tuple(asked) not in answers:
             answers[tuple(asked)] = subprocess.run([sys.executable, *asked], capture_output=True, check=True).stdout
         if os.fork() == 0:
             listener.close()
@@ -110,6 +110,10 @@ def serve(address: str) -> None:
         connection.close()
         for file in files:
             os.close(file)
+
+
+def _is_about_packages(asked: list[str]) -> bool:
+    return asked[:2] == ["-m", "pip"] or (asked[0] == "-c" and "importlib.metadata" in asked[1])
 
 
 def _load() -> None:
