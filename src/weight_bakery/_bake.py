@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from weight_bakery._base import BaseImage, BaseLayer, read_base
 from weight_bakery._blobs import BytesBlob, LayerBlob, RemoteBlob
+from weight_bakery._built import built_layer, known_layers, locked_files
 from weight_bakery._checks import check_model
 from weight_bakery._digest_cache import DigestCache
 from weight_bakery._errors import BakeryError, DigestMismatch
@@ -187,7 +188,7 @@ class _Job:
             digest = self._cache.layer_digest(layer)
             present = await self._present(digest, layer.size) if digest else None
             layers.append(PlannedLayer(layer.role, layer.label, layer.size, len(layer.files), digest, present))
-        known = self._known_layers()
+        known = known_layers(parts.layers, self._cache)
         standing = await self._store.read_manifest(parts.target.tag) if self._store_or_none is not None else None
         return BakePlan(
             target=str(parts.target),
@@ -297,7 +298,7 @@ class _Job:
                 self._cache.forget(layer)
                 digest, sha256s, outcome = await self._move_our_layer(index, layer)
         self._progress(LayerFinished(index, outcome))
-        return _built(layer, digest, sha256s), sha256s, outcome
+        return built_layer(layer, digest, sha256s), sha256s, outcome
 
     async def _move_our_layer(self, index: int, layer: Layer) -> tuple[str, dict[str, str], Outcome]:
         digest = self._cache.layer_digest(layer)
@@ -349,33 +350,17 @@ class _Job:
     async def _present(self, digest: str, size: int) -> bool | None:
         return await self._store.has_blob(digest, size) if self._store_or_none is not None else False
 
-    def _known_layers(self) -> list[tuple[BuiltLayer, dict[str, str]]] | None:
-        """Our layers as they will be, if nothing has to be read to tell."""
-        found = [(layer, self._cache.layer_digest(layer), self._cache.known(layer)) for layer in self._parts.layers]
-        if any(digest is None for _, digest, _ in found):
-            return None
-        return [(_built(layer, digest, sha256s), sha256s) for layer, digest, sha256s in found if digest]
-
     def _documents(
         self, built: Sequence[tuple[BuiltLayer, dict[str, str]]]
     ) -> tuple[list[LockedFile], str, Document, Document]:
         """The model's files, its revision, and the image's config and manifest."""
         parts = self._parts
-        files = self._locked_files(built)
+        files = locked_files(parts.selection.files, parts.name, built)
         revision = parts.inventory.revision or content_revision(files)
         identity = ModelIdentity(parts.name, parts.served_name, parts.inventory.model, revision)
         flat = [layer for layer, _ in built]
         config = build_config(identity, flat, parts.base)
         return files, revision, config, build_manifest(config, identity, flat, parts.base)
-
-    def _locked_files(self, built: Sequence[tuple[BuiltLayer, dict[str, str]]]) -> list[LockedFile]:
-        sha256s: dict[str, str] = {}
-        for layer, known in built:
-            if layer.role in ("weights", "files"):
-                sha256s |= known
-        root = f"models/{self._parts.name}"
-        chosen = self._parts.selection.files
-        return [LockedFile(file.path, file.size, sha256s[f"{root}/{file.path}"]) for file in chosen]
 
     def _write_lock(
         self,
@@ -413,11 +398,6 @@ class _Job:
     def _base_label(self, number: int) -> str:
         assert self._parts.base is not None
         return f"base layer {number} of {len(self._parts.base.layers)}"
-
-
-def _built(layer: Layer, digest: str, sha256s: dict[str, str]) -> BuiltLayer:
-    paths = tuple(file.path for file in layer.files)
-    return BuiltLayer(layer.role, digest, layer.size, paths, sha256s[paths[0]] if len(paths) == 1 else None)
 
 
 def _most_telling(failures: BaseExceptionGroup[BaseException]) -> BaseException:

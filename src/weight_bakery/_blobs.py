@@ -135,6 +135,10 @@ class LayerBlob:
         assert self.result is not None
         return self.result
 
+    def forget(self) -> None:
+        """Drop what a pass has found: the next one hashes again."""
+        self.result = None
+
     def _finish(self, stream: LayerStream) -> None:
         if self._hashes is not None and stream.done:
             self.result = self._hashes.result()

@@ -36,6 +36,8 @@ _OTHER_FORM = frozenset({405, 411, 413, 415, 501})
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 _WORTH_BYTES = 1024 * 1024
 """A try that moved the upload this much further is not counted among the failures."""
+_MISSES = 3
+"""So many refused ranges are not counted among the failures either."""
 
 HasBlob = Callable[[str, int], Awaitable[bool]]
 
@@ -89,7 +91,7 @@ class Uploader:
         """Store a blob and return its digest. A failure that may pass is tried again, from where the registry is."""
         count = _Count(advance)
         session: _Session | None = None
-        tries = failures = furthest = 0
+        tries = failures = furthest = misses = 0
         known = blob.digest is not None
         while True:
             tries += 1
@@ -107,10 +109,13 @@ class Uploader:
                 await self._drop(session)
                 session = None
             except Transient as failure:
-                failures += 1
-                if failures >= self._http.policy.tries:
-                    raise failure.error from failure
-                await self._http.policy.pause(failures - 1, failure.retry_after)
+                if failure.error.status == 416 and misses < _MISSES:
+                    misses += 1  # nothing is broken, we only stand elsewhere than the registry
+                else:
+                    failures += 1
+                    if failures >= self._http.policy.tries:
+                        raise failure.error from failure
+                    await self._http.policy.pause(failures - 1, failure.retry_after)
                 session = await self._continue(session, count, failure)
                 if session is None:
                     self._progress(Note(f"{failure.error.message}: a layer starts again"))
@@ -229,8 +234,11 @@ class Uploader:
             session.alive = False
             # Bytes that were hashed on their way out were changed after that, and a second try may go well. A digest
             # that was remembered may simply be wrong: then the same bytes would be refused again.
-            remembered = known and isinstance(blob, LayerBlob)
-            return error if remembered else Transient(error)
+            if isinstance(blob, LayerBlob):
+                if known:
+                    return error
+                blob.forget()
+            return Transient(error)
         if isinstance(error, RegistryDenied):
             challenges = parse_challenges(response.headers.getall("WWW-Authenticate", []))
             used = response.request_info.headers.get("Authorization")

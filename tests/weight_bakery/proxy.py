@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from aiohttp import web
 
@@ -18,7 +19,7 @@ class CountingProxy:
         self.sent = 0
         self.host = ""
 
-    async def __aenter__(self) -> "CountingProxy":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.host = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
@@ -36,6 +37,43 @@ class CountingProxy:
             while chunk := await reader.read(65536):
                 if count:
                     self.sent += len(chunk)
+                writer.write(chunk)
+                await writer.drain()
+        except ConnectionError:
+            pass  # the other side went away, which ends this direction
+        finally:
+            writer.close()
+
+
+class BreakingProxy(CountingProxy):
+    """Cuts both directions each time the bytes of all clients together reach the next of `cuts`.
+
+    After `hold_after` bytes it passes nothing on any more, and says so.
+    """
+
+    def __init__(self, host: str, cuts: list[int], *, hold_after: int | None = None) -> None:
+        super().__init__(host)
+        self._cuts = list(cuts)
+        self._hold_after = hold_after
+        self.held = asyncio.Event()
+        self._over = asyncio.Event()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._over.set()
+        await super().__aexit__()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, count: bool) -> None:
+        try:
+            while chunk := await reader.read(65536):
+                if count:
+                    self.sent += len(chunk)
+                    if self._cuts and self.sent >= self._cuts[0]:
+                        self._cuts.pop(0)
+                        reader._transport.abort()  # type: ignore[attr-defined]
+                        break
+                    if self._hold_after is not None and self.sent >= self._hold_after:
+                        self.held.set()
+                        await self._over.wait()
                 writer.write(chunk)
                 await writer.drain()
         except ConnectionError:
