@@ -171,26 +171,16 @@ class LayoutStore:
             await self.write_blob(BytesBlob(manifest.content), lambda _: None)
         with _disk(self.directory):
             self._make()
-        with _disk(self.directory), self._locked():
-            index = self._index()
-            kept = [entry for entry in index["manifests"] if _tag_of(entry) != tag]
-            kept.append(
-                {
-                    "mediaType": manifest.media_type,
-                    "digest": manifest.digest,
-                    "size": len(manifest.content),
-                    "platform": {"architecture": "amd64", "os": "linux"},
-                    "annotations": {_REF_NAME: tag},
-                }
-            )
-            index["manifests"] = sorted(kept, key=lambda entry: (_tag_of(entry) or "", entry["digest"]))
-            write_atomically(self.directory / "index.json", _pretty(index))
+        entry = {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.content)}
+        where = {"platform": {"architecture": "amd64", "os": "linux"}, "annotations": {_REF_NAME: tag}}
+        self.set_tag(tag, [entry | where])
 
-    def remove_tag(self, tag: str) -> None:
-        """Take a tag out of index.json. Blobs stay: an image that runs by digest may need them."""
+    def set_tag(self, tag: str, entries: list[dict[str, Any]]) -> None:
+        """Let the tag name these; none takes it away. Blobs stay: an image that runs by digest may need them."""
         with _disk(self.directory), self._locked():
             index = self._index()
-            index["manifests"] = [entry for entry in index["manifests"] if _tag_of(entry) != tag]
+            kept = [entry for entry in index["manifests"] if _tag_of(entry) != tag] + entries
+            index["manifests"] = sorted(kept, key=lambda entry: (_tag_of(entry) or "", entry["digest"]))
             write_atomically(self.directory / "index.json", _pretty(index))
 
     async def close(self) -> None:

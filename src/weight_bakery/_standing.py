@@ -60,7 +60,7 @@ async def remove_image_async(request: BakeRequest, digest: str) -> Removal:
 
 
 def _remove_from_layout(directory: Path, tag: str) -> None:
-    LayoutStore(directory, create=True, progress=silent).remove_tag(tag)
+    LayoutStore(directory, create=True, progress=silent).set_tag(tag, [])
 
 
 async def _remove_from_registry(target: RegistryReference, request: BakeRequest, digest: str) -> Removal:
