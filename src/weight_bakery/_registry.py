@@ -104,8 +104,12 @@ class RegistryStore:
         """Take a blob over from another repository of the same registry."""
         if not isinstance(other, RegistryStore) or other.reference.host != self.reference.host:
             return False
-        self._http.auth.want(f"repository:{other.reference.repository}:pull")
-        url = self._http.url("blobs/uploads/").with_query(mount=digest, **{"from": other.reference.repository})
+        return await self.mount_from(digest, other.reference.repository)
+
+    async def mount_from(self, digest: str, repository: str) -> bool:
+        """Take a blob over from `repository`; False when it is not there or may not be read."""
+        self._http.auth.want(f"repository:{repository}:pull", optional=True)
+        url = self._http.url("blobs/uploads/").with_query(mount=digest, **{"from": repository})
 
         async def attempt() -> bool:
             async with self._http.once("POST", url, headers={"Content-Length": "0"}) as response:

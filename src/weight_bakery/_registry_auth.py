@@ -11,8 +11,9 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import aiohttp
 from yarl import URL
 
 from redaction import redact, register_secret
-from weight_bakery._errors import BadRequest, RegistryDenied, RegistryError
+from weight_bakery._errors import BadRequest, RegistryDenied, RegistryError, RegistryUnreachable
 from weight_bakery._references import DOCKER_HUB, is_loopback
 from weight_bakery._request import Credentials
 
@@ -29,6 +30,7 @@ _HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _HELPER_TIMEOUT_S = 60.0
 _DEFAULT_LIFETIME_S = 60.0  # what the token protocol says when the answer does not
 _EARLY_S = 10.0
+_CLOCK_S = 300.0
 _CHALLENGE = re.compile(r'(?i)\b(bearer|basic)\b((?:[\s,]+[\w-]+\s*=\s*(?:"[^"]*"|[^\s,"]+))*)')
 _PARAMETER = re.compile(r'([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 
@@ -80,13 +82,15 @@ class Authenticator:
         self._token: str | None = None
         self._token_ends = 0.0
         self._scopes: set[str] = set()
+        self._optional: set[str] = set()
+        self._denied: set[str] = set()
         for secret in (credentials.password, credentials.identity_token) if credentials else ():
             register_secret(secret)
 
-    def want(self, scope: str) -> None:
-        """Ask for `scope` too in the next token."""
-        if scope not in self._scopes:
-            self._scopes.add(scope)
+    def want(self, scope: str, *, optional: bool = False) -> None:
+        """Ask for `scope` too in the next token. An optional one is left out when the login may not have it."""
+        if scope not in self._scopes | self._optional | self._denied:
+            (self._optional if optional else self._scopes).add(scope)
             self._token = None
 
     async def headers(self) -> dict[str, str]:
@@ -128,30 +132,45 @@ class Authenticator:
                 f"{self._host} wants a login at {realm.scheme}://{realm.host}, which is not https",
                 "use a registry that logs in over https",
             )
-        scopes = sorted(self._scopes | set(challenge.parameters.get("scope", "").split()))
-        service = challenge.parameters.get("service", "")
+        while True:
+            optional = frozenset(self._optional)
+            scopes = self._scopes | optional | (set(challenge.parameters.get("scope", "").split()) - self._denied)
+            answer = await self._exchange(realm, challenge.parameters.get("service", ""), sorted(scopes), optional)
+            if answer is not None:
+                break
         try:
-            async with await self._ask(realm, service, scopes) as response:
-                if response.status in (400, 401, 403):
-                    raise RegistryDenied(
-                        f"{self._host} refused the login (HTTP {response.status} from {realm.host})",
-                        "run `docker login` for it, or check the name and password",
-                        status=response.status,
-                    )
-                if response.status != 200:
-                    raise RegistryError(
-                        f"{self._host}: its login service {realm.host} answered HTTP {response.status}",
-                        "try again later",
-                        status=response.status,
-                    )
-                answer: Any = json.loads(await response.content.read(1 << 20))
-                token = answer.get("token") or answer["access_token"]
-                lifetime = float(answer.get("expires_in") or _DEFAULT_LIFETIME_S)
+            token = answer.get("token") or answer["access_token"]
+            lifetime = float(answer.get("expires_in") or _DEFAULT_LIFETIME_S)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(f"{self._host}: its login service sent no token", "check the registry") from error
         register_secret(token)
         self._token = str(token)
         self._token_ends = time.monotonic() + max(lifetime - _EARLY_S, lifetime / 2)
+
+    async def _exchange(self, realm: URL, service: str, scopes: Sequence[str], optional: Set[str]) -> Any:
+        """Ask the realm; None when it refused and there are optional scopes, which are given up then."""
+        async with await self._ask(realm, service, scopes) as response:
+            if response.status in (400, 401, 403):
+                if optional:
+                    self._optional -= optional
+                    self._denied |= optional
+                    return None
+                raise RegistryDenied(
+                    f"{self._host} refused the login (HTTP {response.status} from {realm.host})",
+                    "run `docker login` for it, or check the name and password" + clock_hint(response),
+                    status=response.status,
+                )
+            if response.status != 200:
+                passing = response.status == 429 or response.status >= 500
+                raise (RegistryUnreachable if passing else RegistryError)(
+                    f"{self._host}: its login service {realm.host} answered HTTP {response.status}",
+                    "try again later",
+                    status=response.status,
+                )
+            try:
+                return json.loads(await response.content.read(1 << 20))
+            except ValueError as error:
+                raise RegistryError(f"{self._host}: its login service sent no token", "check the registry") from error
 
     async def _ask(self, realm: URL, service: str, scopes: Sequence[str]) -> aiohttp.ClientResponse:
         credentials = self._credentials
@@ -167,6 +186,19 @@ class Authenticator:
         query = [*realm.query.items(), *([("service", service)] if service else []), *(("scope", s) for s in scopes)]
         headers = {"Authorization": _basic(credentials)} if credentials is not None else {}
         return await self._session.get(realm.with_query(query), headers=headers, allow_redirects=False)
+
+
+def clock_hint(response: aiohttp.ClientResponse) -> str:
+    """What to add to a refused login when this machine's clock is wrong: tokens and certificates depend on it."""
+    try:
+        there = parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return ""
+    ahead = time.time() - there
+    if abs(ahead) < _CLOCK_S:
+        return ""
+    way = "ahead of" if ahead > 0 else "behind"
+    return f"; this machine's clock is {abs(ahead) / 60:,.0f} minutes {way} the registry's, so set it right first"
 
 
 def _basic(credentials: Credentials) -> str:

@@ -19,7 +19,7 @@ from weight_bakery._errors import (
     RegistryUnreachable,
 )
 from weight_bakery._references import RegistryReference, is_loopback
-from weight_bakery._registry_auth import Authenticator, parse_challenges
+from weight_bakery._registry_auth import Authenticator, clock_hint, parse_challenges
 from weight_bakery._request import Credentials
 
 T = TypeVar("T")
@@ -125,6 +125,8 @@ class RegistryHttp:
                 finally:
                     response.release()
                 return
+        except RegistryUnreachable as error:  # the login service
+            raise Transient(error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Transient(self._unreachable(error)) from error
 
@@ -171,7 +173,8 @@ class RegistryHttp:
             error = RegistryUnreachable(text, "try again later", status=status)
             return Transient(error, _seconds(response.headers.get("Retry-After")))
         if status == 401:
-            return RegistryDenied(text, f"log in with `docker login {host}`, or set the login variables", status=status)
+            remedy = f"log in with `docker login {host}`, or set the login variables{clock_hint(response)}"
+            return RegistryDenied(text, remedy, status=status)
         if status == 403:
             return RegistryDenied(
                 text, f"use a login that may write {self.reference.repository}, and check the name", status=status
@@ -193,9 +196,10 @@ class RegistryHttp:
     def _unreachable(self, error: Exception) -> RegistryUnreachable:
         host = self.reference.host
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-            return RegistryUnreachable(
-                f"{host} has no certificate that is trusted here ({error})", "check the host name"
-            )
+            remedy = "check the host name"
+            if "not yet valid" in str(error) or "expired" in str(error):
+                remedy += " and this machine's clock"
+            return RegistryUnreachable(f"{host} has no certificate that is trusted here ({error})", remedy)
         if isinstance(error, aiohttp.ClientConnectorError):
             return RegistryUnreachable(f"{host} cannot be reached ({error.os_error})", "check that it runs")
         reason = "it did not answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
