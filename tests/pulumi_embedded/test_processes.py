@@ -102,7 +102,7 @@ def test_ctrl_c_cancels_what_runs_and_keeps_the_state(sandbox: Sandbox) -> None:
 
 
 def test_ctrl_c_twice_kills(sandbox: Sandbox) -> None:
-    """A plugin that does not give up is killed; the state is written even then."""
+    """A plugin that does not give up is killed; the state then says what it was about to make, as the CLI's does."""
     process = _start_hanging(sandbox, kind="slow")
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
@@ -111,7 +111,7 @@ def test_ctrl_c_twice_kills(sandbox: Sandbox) -> None:
     code, output = _end(process)
     assert code == 8, output
     assert not list(_processes_of(sandbox))
-    assert sandbox.state()[1] == []
+    assert sandbox.state()[1] == [["creating", "a"]]
 
 
 def test_secrets_are_in_no_argument_and_no_environment(sandbox: Sandbox) -> None:
