@@ -11,7 +11,7 @@ from weight_bakery._blobs import BytesBlob, LayerBlob, RemoteBlob
 from weight_bakery._built import built_layer, known_layers, locked_files
 from weight_bakery._checks import check_model
 from weight_bakery._digest_cache import DigestCache
-from weight_bakery._errors import BakeryError, DigestMismatch
+from weight_bakery._errors import BakeryError, DigestMismatch, SourceDamaged
 from weight_bakery._events import LayerAdvanced, LayerFinished, LayerPlanned, Note, Outcome, Planned, Progress, silent
 from weight_bakery._image import BuiltLayer, Document, ModelIdentity, build_config, build_manifest
 from weight_bakery._layer_rule import LAYER_RULE
@@ -35,6 +35,10 @@ from weight_bakery._selection import Selection, select
 from weight_bakery._sources import Inventory, WeightSource
 from weight_bakery._stores import ImageStore, StoredManifest
 from weight_bakery._threads import Threads, abandonable
+from weight_bakery._turns import Turns, notices
+
+_FETCHES = 3
+"""A file whose bytes are not what its source promised is fetched so often before the bake gives up."""
 
 
 def bake(request: BakeRequest, *, progress: Progress = silent) -> BakeReceipt:
@@ -93,7 +97,8 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
     workers = ([deps_layer(request.worker_deps)] if request.worker_deps else []) + (
         [code_layer(request.worker_code)] if request.worker_code else []
     )
-    source = await abandonable(lambda: open_source(model, request))
+    notice = notices(progress)
+    source = await abandonable(lambda: open_source(model, request, notice))
     store: ImageStore | None = None
     stores: list[ImageStore] = []
     threads = Threads(request.flows)
@@ -160,6 +165,7 @@ class _Job:
         self._threads = threads
         self._progress = progress
         self._slots = asyncio.Semaphore(request.flows)
+        self._turns = Turns(lambda: parts.source.flow_limit)
         self._hashed_bytes = 0
         self._sent_bytes = 0
 
@@ -287,7 +293,7 @@ class _Job:
         return "sent"
 
     async def _our_layer(self, index: int, layer: Layer) -> tuple[BuiltLayer, dict[str, str], Outcome]:
-        async with self._slots:
+        async with self._slots, self._turns.one():
             try:
                 digest, sha256s, outcome = await self._move_our_layer(index, layer)
             except DigestMismatch:
@@ -313,12 +319,31 @@ class _Job:
             self._hashed_bytes += layer.size
             if await self._store.has_blob(measured.digest, layer.size):
                 return measured.digest, measured.files, "present"
-        digest = await self._store.write_blob(blob, lambda size: self._progress(LayerAdvanced(index, "sending", size)))
+        digest = await self._send(index, blob)
         self._sent_bytes += layer.size
         if blob.result is not None:
             self._learn(layer, blob.result, begun)
             return digest, blob.result.files, "sent"
         return digest, self._cache.known(layer), "sent"
+
+    async def _send(self, index: int, blob: LayerBlob) -> str:
+        """Store a layer; one that its source damaged is fetched from there again, a few times."""
+        for left in reversed(range(_FETCHES)):
+            moved = 0
+
+            def advance(size: int) -> None:
+                nonlocal moved
+                moved += size
+                self._progress(LayerAdvanced(index, "sending", size))
+
+            try:
+                return await self._store.write_blob(blob, advance)
+            except SourceDamaged as damage:
+                if not left or self._parts.source.cheap:
+                    raise
+                advance(-moved)
+                self._progress(Note(f"{damage.message}: it is fetched again"))
+        raise AssertionError("the last round returns or raises")
 
     def _learn(self, layer: Layer, digests: LayerDigests, begun: float) -> None:
         self._cache.learn(layer, digests, begun)

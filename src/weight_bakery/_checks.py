@@ -1,15 +1,18 @@
 """Looking before baking: config.json, every index and every safetensors header, without reading a tensor."""
 
 import asyncio
+import hashlib
 import json
 
-from weight_bakery._errors import SourceError
+from weight_bakery._errors import CorruptWeights, SourceDamaged, SourceError
 from weight_bakery._safetensors import check_safetensors, shards_of_index
 from weight_bakery._selection import Selection, check_shards
 from weight_bakery._sources import SourceFile, WeightSource
 from weight_bakery._threads import Threads
 
 _JSON_LIMIT = 64 * 1024 * 1024
+_TRIES = 3
+"""What came over a network may have been damaged on its way: it is asked for again before the model is blamed."""
 
 
 async def check_model(selection: Selection, source: WeightSource, unknown: set[str], threads: Threads) -> None:
@@ -27,6 +30,15 @@ async def check_model(selection: Selection, source: WeightSource, unknown: set[s
 
 
 def _check_file(file: SourceFile, selection: Selection, source: WeightSource) -> None:
+    for _ in range(0 if source.cheap else _TRIES - 1):
+        try:
+            return _look_at(file, selection, source)
+        except (CorruptWeights, SourceDamaged):
+            continue
+    return _look_at(file, selection, source)
+
+
+def _look_at(file: SourceFile, selection: Selection, source: WeightSource) -> None:
     if file.path == "config.json":
         _check_config(_whole(file, source))
     elif file.path.endswith(".safetensors.index.json"):
@@ -52,4 +64,8 @@ def _whole(file: SourceFile, source: WeightSource) -> bytes:
     with source.open(file.path) as reader:
         while part := reader.read(1 << 20):
             parts.append(part)
-    return b"".join(parts)
+    content = b"".join(parts)
+    git_oid = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if file.sha256 not in (None, hashlib.sha256(content).hexdigest()) or file.git_oid not in (None, git_oid):
+        raise SourceDamaged(f"{file.path} has not the digest its source promised", "run the bake again")
+    return content

@@ -4,6 +4,7 @@ BakeryError
   BadRequest              the request itself: a reference, a name, a combination of options
   SourceError             the model's files
     ModelNotFound  AccessDenied  SourceUnavailable  SourceChanged
+      SourceDamaged       bytes arrived that the source did not promise; asking again may help
     NoConfig  NoWeights  MissingShard  CorruptWeights  UnsafePath
   LayerRuleError          a path or a set of files that layer rule version 1 cannot hold
   BaseImageError          the image to build on
@@ -48,6 +49,10 @@ class SourceUnavailable(SourceError):
 
 class SourceChanged(SourceError):
     """A file is not what the inventory said it was."""
+
+
+class SourceDamaged(SourceChanged):
+    """A file's bytes do not have the digest that its source promised; they may have been damaged on their way."""
 
 
 class NoConfig(SourceError):

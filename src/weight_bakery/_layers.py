@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from weight_bakery._errors import SourceChanged
+from weight_bakery._errors import SourceChanged, SourceDamaged
 from weight_bakery._layer_rule import TRAILER, content_key, layer_entries, layer_size, padding
 from weight_bakery._sources import FileSource, SourceFile
 
@@ -100,7 +100,7 @@ class LayerHashes:
         sha256, *git = (state.hexdigest() for state in self._states(file))
         wrong = file.origin.sha256 is not None and sha256 != file.origin.sha256
         if wrong or (git and git[0] != file.origin.git_oid):
-            raise SourceChanged(f"{file.origin.path} has not the digest its source promised", "run the bake again")
+            raise SourceDamaged(f"{file.origin.path} has not the digest its source promised", "run the bake again")
         self._files[file.path] = sha256
         self._current = None
 

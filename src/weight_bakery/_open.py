@@ -14,17 +14,19 @@ from weight_bakery._registry import RegistryStore
 from weight_bakery._registry_auth import docker_credentials
 from weight_bakery._request import BakeRequest, Credentials
 from weight_bakery._source_folder import FolderSource
-from weight_bakery._sources import WeightSource
+from weight_bakery._sources import Notice, WeightSource, ignore
 from weight_bakery._stores import ImageStore
 
 
-def open_source(model: ModelReference, request: BakeRequest) -> WeightSource:
+def open_source(model: ModelReference, request: BakeRequest, notice: Notice = ignore) -> WeightSource:
     """Open the model's source; a Hub repository is pinned to a commit here."""
     if isinstance(model, FolderModel):
         return FolderSource(model.folder)
     from weight_bakery._source_hub import HubSource  # huggingface_hub takes a moment to import
 
-    return HubSource(model.repository, model.revision, endpoint=request.hub_endpoint, token=request.hub_token)
+    return HubSource(
+        model.repository, model.revision, endpoint=request.hub_endpoint, token=request.hub_token, notice=notice
+    )
 
 
 def open_store(

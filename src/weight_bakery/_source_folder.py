@@ -19,6 +19,7 @@ class FolderSource:
     """Files below one folder. Hidden files and folders (a leading dot) are not part of it."""
 
     cheap = True
+    flow_limit = None
 
     def __init__(self, folder: Path, *, option: str = "--model", model: str | None = None) -> None:
         self._option = option

@@ -1,8 +1,9 @@
 """A model repository on the Hugging Face Hub, pinned to one commit when it is opened.
 
 Metadata comes from huggingface_hub, payload from the same client: plain HTTP from the resolve route, which redirects
-to a signed address. Such an address may be bound to the range it was made for, so every retry asks the resolve route
-again, for the bytes that are still missing.
+to a signed address. Such an address may be bound to the range it was made for (Xet's are), so every retry asks the
+resolve route again, for the bytes that are still missing. Retries are bounded by progress: a connection that brought
+less than 1 MiB counts as a failure. A flow whose rate collapses is closed and resolved anew (`_source_flow`).
 """
 
 import random
@@ -14,7 +15,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from huggingface_hub import HfApi, get_token, hf_hub_url
+from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    DisabledRepoError,
     GatedRepoError,
     HFValidationError,
     HTTPError,  # base of what the client raises, whichever HTTP library it uses
@@ -33,12 +36,14 @@ from weight_bakery._errors import (
     SourceError,
     SourceUnavailable,
 )
-from weight_bakery._sources import Inventory, Reader, SourceFile
+from weight_bakery._source_flow import Collapse, FlowGate, RateWatch
+from weight_bakery._sources import Inventory, Notice, Reader, SourceFile, ignore
 
 _TIMEOUT_S = 30.0
 _TRIES = 6
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_WORTH_ANOTHER = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 Sleep = Callable[[float], object]
@@ -57,6 +62,7 @@ class HubSource:
         endpoint: str | None = None,
         token: str | None = None,
         sleep: Sleep | None = None,
+        notice: Notice = ignore,
     ) -> None:
         self._repository = repository
         self._endpoint = endpoint
@@ -64,6 +70,8 @@ class HubSource:
         register_secret(self._token)
         self._stopped = threading.Event()
         self._sleep: Sleep = sleep or self._stopped.wait
+        self._notice = notice
+        self._gate = FlowGate()
         self._lock = threading.Lock()
         self._open_responses: set[Any] = set()
         self._what = f"{repository}@{revision}" if revision else repository
@@ -73,10 +81,18 @@ class HubSource:
         self._commit: str = info.sha
         files = [self._describe(sibling) for sibling in info.siblings or ()]
         self._files = {file.path: file for file in sorted(files, key=lambda file: file.path)}
+        self._licence = _licence(info)
+        self._gated = info.gated if isinstance(info.gated, str) else ("no" if info.gated is False else None)
 
     def inventory(self) -> Inventory:
         """Return the commit's files as the Hub describes them."""
-        return Inventory("hub", self._repository, self._commit, tuple(self._files.values()))
+        files = tuple(self._files.values())
+        return Inventory("hub", self._repository, self._commit, files, licence=self._licence, gated=self._gated)
+
+    @property
+    def flow_limit(self) -> int | None:
+        """How many layers should be read at once after a collapse."""
+        return self._gate.limit
 
     def key(self, path: str) -> str:
         """Repository and path; the stamp is git's name of the content."""
@@ -95,6 +111,7 @@ class HubSource:
         """End reads that are under way in other threads: their sockets are shut down."""
         with self._lock:
             self._stopped.set()
+            self._gate.wake()
             responses = list(self._open_responses)
         for response in responses:
             stream = response.extensions.get("network_stream")
@@ -109,6 +126,14 @@ class HubSource:
         headers["Accept-Encoding"] = "identity"
         if offset:
             headers["Range"] = f"bytes={offset}-"
+        self._gate.enter(self._stopped.is_set)
+        try:
+            return self._connect(file, offset, headers)
+        except BaseException:
+            self._gate.leave()
+            raise
+
+    def _connect(self, file: SourceFile, offset: int, headers: dict[str, str]) -> tuple[Any, Any, int]:
         url = hf_hub_url(self._repository, file.path, revision=self._commit, endpoint=self._endpoint)
         context = get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_S)
         response = context.__enter__()
@@ -128,6 +153,7 @@ class HubSource:
         """Give back what `connect` returned."""
         with self._lock:
             self._open_responses.discard(response)
+        self._gate.leave()
         context.__exit__(None, None, None)
 
     def failed(self, error: Exception, failures: int) -> None:
@@ -141,8 +167,18 @@ class HubSource:
             ) from error
         self._sleep(min(0.5 * 2**failures, 30.0) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
+    def collapsed(self, path: str, collapse: Collapse) -> None:
+        """Take note of a flow that collapsed; call it before `release`."""
+        limit = self._gate.collapsed()
+        self._notice(
+            f"{path}: the Hub slowed from {collapse.best / 1e6:.1f} to {collapse.now / 1e6:.2f} MB/s; asking for a new"
+            f" address, {limit} {'flow' if limit == 1 else 'flows'} at once from now on"
+        )
+
     def _check(self, response: Any, file: SourceFile) -> None:
         if response.status_code < 400:
+            for step in (*response.history, response):
+                self._check_headers(step.headers, file)
             return
         redirected = bool(response.history)
         # A signed address that has run out answers 403; the next try gets a new one.
@@ -153,6 +189,15 @@ class HubSource:
             hf_raise_for_status(response)
         except HTTPError as error:
             raise self._explain(error) from error
+
+    def _check_headers(self, headers: Any, file: SourceFile) -> None:
+        """What the resolve route says about the file must be what the inventory said; then no byte need be read."""
+        linked = headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"')
+        if file.sha256 is not None and linked and linked != file.sha256:
+            raise SourceChanged(f"the Hub has another {file.path} now than it listed for {self._what}", "bake again")
+        commit = headers.get("X-Repo-Commit")
+        if commit is not None and commit != self._commit:
+            raise SourceChanged(f"the Hub answers for commit {commit}, not {self._commit}", "check HF_ENDPOINT")
 
     def _fetch_info(self, revision: str | None) -> Any:
         api = HfApi(endpoint=self._endpoint, token=self._token or False)
@@ -174,24 +219,47 @@ class HubSource:
 
     def _explain(self, error: Exception) -> BakeryError:
         """Put an answer of the Hub into one line."""
+        said = _hub_message(error)
         if isinstance(error, GatedRepoError):
-            return AccessDenied(
-                f"{self._repository} is gated and this token has no access to it",
-                "accept its terms on its page, then set HF_TOKEN to a token of that account",
-            )
+            return self._explain_gated(said)
+        if isinstance(error, DisabledRepoError):
+            return AccessDenied(f"the Hub has disabled {self._repository}", "choose another model")
         if isinstance(error, RevisionNotFoundError):
             return ModelNotFound(f"{self._what}: no such revision", "name a branch, a tag or a commit after @")
         if isinstance(error, RepositoryNotFoundError):
-            login = "set HF_TOKEN if it is private" if not self._token else "check that the token may read it"
+            # The Hub says the same of a private repository as of one that is not there.
+            login = "set HF_TOKEN if it is private or gated" if not self._token else "check that the token may read it"
             return ModelNotFound(f"the Hub has no model {self._repository}", f"check the spelling; {login}")
         if isinstance(error, OfflineModeIsEnabled):
             return SourceUnavailable(f"{self._what} is on the Hub, but HF_HUB_OFFLINE is set", "unset it")
         if isinstance(error, HFValidationError):
             return ModelNotFound(f"{self._repository!r} is not a repository id", "write <owner>/<name>")
         status = getattr(getattr(error, "response", None), "status_code", None)
+        if status == 401 and self._token:
+            return AccessDenied(
+                f"the Hub does not know the token it was given for {self._what}",
+                "set HF_TOKEN to a valid token, or log in again with `hf auth login`",
+            )
         if status in (401, 403):
-            return AccessDenied(f"the Hub refused {self._what} (HTTP {status})", "set HF_TOKEN to a valid token")
+            return AccessDenied(
+                f"the Hub refused {self._what} (HTTP {status}{f': {said}' if said else ''})",
+                "set HF_TOKEN to a token that may read it",
+            )
         return SourceUnavailable(f"the Hub answered HTTP {status} for {self._what}", "check HF_ENDPOINT")
+
+    def _explain_gated(self, said: str) -> AccessDenied:
+        page = f"{(self._endpoint or ENDPOINT).rstrip('/')}/{self._repository}"
+        if not self._token:
+            return AccessDenied(
+                f"{self._repository} is gated, and no token was given",
+                f"accept its terms on {page}, then set HF_TOKEN to a token of that account",
+            )
+        if "review" in said or "pending" in said:
+            return AccessDenied(f"{self._repository} is gated, and your request is still under review", f"see {page}")
+        return AccessDenied(
+            f"{self._repository} is gated and this token has no access to it",
+            f"accept its terms on {page}, and use a token of that account that may read gated repositories",
+        )
 
     def _describe(self, sibling: Any) -> SourceFile:
         size = sibling.lfs.size if sibling.lfs is not None else sibling.size
@@ -207,7 +275,7 @@ class _Passing(Exception):
 
 
 class _HubReader:
-    """Reads a file in order; reconnects where it stopped when the connection breaks."""
+    """Reads a file in order; reconnects where it stopped when the connection breaks or collapses."""
 
     def __init__(self, source: HubSource, file: SourceFile, offset: int) -> None:
         self._source = source
@@ -218,16 +286,18 @@ class _HubReader:
         self._parts: Iterator[bytes] = iter(())
         self._buffer = bytearray()
         self._failures = 0
+        self._since_failure = 0
+        self._rate = RateWatch()
 
     def read(self, size: int, /) -> bytes:
         """Return `size` bytes, fewer only at the end of the file."""
         while len(self._buffer) < size and self._offset < self._file.size:
             try:
                 self._buffer += self._next_part()
-                self._failures = 0  # something came: the connection is worth another
             except (HTTPError, OSError, _Passing) as error:
                 self.close()
                 self._failures += 1
+                self._since_failure = 0
                 self._source.failed(error, self._failures)
         part = bytes(self._buffer[:size])
         del self._buffer[:size]
@@ -246,20 +316,32 @@ class _HubReader:
             self._context, self._response, skip = self._source.connect(self._file, self._offset)
             self._parts = self._response.iter_raw()
         while True:
+            started = self._rate.start()
             part = next(self._parts, b"")
+            collapse = self._rate.took(started, len(part))
             if not part:
                 raise _Passing(f"{self._file.path} ended {self._file.size - self._offset} bytes early")
             over = min(skip, len(part))
             skip -= over
             if over < len(part):
                 break
-        self._offset += len(part) - over
-        return part[over:]
+        fresh = part[over:]
+        self._offset += len(fresh)
+        self._since_failure += len(fresh)
+        if self._since_failure >= _WORTH_ANOTHER:
+            self._failures = 0
+        if collapse is not None and self._offset < self._file.size:
+            self._source.collapsed(self._file.path, collapse)
+            self.close()
+        return fresh
 
 
 def _bytes_to_skip(response: Any, file: SourceFile, offset: int) -> int:
     """How much of the answer lies before `offset`; refuses an answer that is about another range or file."""
     if response.status_code != 206:
+        length = response.headers.get("Content-Length")
+        if length is not None and length != str(file.size):
+            raise _Passing(f"{file.path}: {length} bytes announced instead of {file.size}")
         return offset
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match is None or int(match[1]) != offset:
@@ -267,3 +349,19 @@ def _bytes_to_skip(response: Any, file: SourceFile, offset: int) -> int:
     if match[2] not in ("*", str(file.size)):
         raise SourceChanged(f"{file.path} has {match[2]} bytes now, not {file.size}", "run the bake again")
     return 0
+
+
+def _hub_message(error: Exception) -> str:
+    """What the Hub says in words, short enough for one line."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    return str(headers.get("X-Error-Message") or "")[:200].rstrip(".").lower()
+
+
+def _licence(info: Any) -> str | None:
+    """The licence as the model's card names it; the name it gives where it is not one of the well-known ones."""
+    card = info.card_data.to_dict() if info.card_data is not None else {}
+    named = card.get("license_name") if card.get("license") in (None, "other") else card.get("license")
+    found = named or card.get("license")
+    if not found:
+        found = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), None)
+    return str(found) if found else None

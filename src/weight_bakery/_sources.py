@@ -4,11 +4,21 @@ A source is bound to one pinned revision for its whole life. `inventory()` moves
 again at any offset, from any thread, which is how an interrupted push is replayed without keeping a copy anywhere.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-SourceKind = Literal["folder", "hub"]
+SourceKind = Literal["folder", "hub", "s3", "image"]
+"""What kind of place names model and revision: a Hugging Face cache is "hub", since the Hub named them."""
+
+Notice = Callable[[str], None]
+"""Told in one line about something worth knowing; may be called from any thread."""
+
+
+def ignore(text: str) -> None:
+    """Take no notice."""
+    del text
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,10 @@ class Inventory:
     revision: str | None
     """The commit; None where the source has none (then the content hash of the files stands for it)."""
     files: tuple[SourceFile, ...]
+    licence: str | None = None
+    """The model's licence as its card names it; None where there is no card."""
+    gated: str | None = None
+    """How the Hub gates the model: "no", "auto" (terms to accept) or "manual" (a person decides); None if unknown."""
 
 
 class Reader(Protocol):
@@ -63,6 +77,10 @@ class WeightSource(FileSource, Protocol):
 
     cheap: bool
     """True when reading twice costs less than sending once (a local disk)."""
+
+    @property
+    def flow_limit(self) -> int | None:
+        """How many layers should be read at once from now on; None as long as there is no reason for a limit."""
 
     def inventory(self) -> Inventory:
         """List the files of the pinned revision. No payload moves."""

@@ -29,8 +29,24 @@ class Hub:
     ignore_range: bool = False
     failures: list[int] = field(default_factory=list)
     """Statuses to answer before anything else, one per request."""
+    storage_failures: list[int] = field(default_factory=list)
+    """Statuses that the storage answers before anything else, one per request."""
     corrupt: str | None = None
     """Flip a byte of this file."""
+    corrupt_times: int | None = None
+    """How many times; None means always."""
+    short: int = 0
+    """Announce and send so many bytes less than a file has; one request's worth."""
+    collapse_after: int | None = None
+    """Payload connections that began at a file's start trickle from this byte on."""
+    refusal: tuple[int, dict[str, str]] | None = None
+    """Status and headers of every answer about the repository."""
+    commit: str = COMMIT
+    """The commit that the resolve route claims to serve."""
+    etag: str | None = None
+    """The digest that the resolve route claims for every LFS file."""
+    extra: dict[str, object] = field(default_factory=dict)
+    """More fields of the repository's description."""
     seen: Counter[str] = field(default_factory=Counter)
     leaked: list[str] = field(default_factory=list)
     """Authorization headers that reached the storage origin; there must be none."""
@@ -43,6 +59,8 @@ class Hub:
         """The Hub itself."""
         if self.failures:
             return web.Response(status=self.failures.pop(0))
+        if self.refusal is not None:
+            return web.Response(status=self.refusal[0], headers=self.refusal[1])
         if request.path.startswith("/api/models/"):
             self.seen["info"] += 1
             return self._info(request)
@@ -58,12 +76,12 @@ class Hub:
         # The address is good for exactly the range that it was asked for, and once.
         key = f"{path}?sig={len(self._signed)}"
         self._signed[key] = (path, request.headers.get("Range"))
-        digest = hashlib.sha256(self.files[path]).hexdigest()
+        digest = self.etag or hashlib.sha256(self.files[path]).hexdigest()
         headers = {
             "Location": f"http://{self.storage}/{key}",
             "X-Linked-Etag": f'"{digest}"',
             "X-Linked-Size": str(len(self.files[path])),
-            "X-Repo-Commit": COMMIT,
+            "X-Repo-Commit": self.commit,
             "X-Xet-Hash": digest[::-1],
         }
         return web.Response(status=302, headers=headers)
@@ -76,6 +94,8 @@ class Hub:
         if path is None or granted != request.headers.get("Range"):
             return web.Response(status=403)
         self.seen["storage"] += 1
+        if self.storage_failures:
+            return web.Response(status=self.storage_failures.pop(0))
         return await self._send(request, path)
 
     def _info(self, request: web.Request) -> web.Response:
@@ -90,7 +110,7 @@ class Hub:
             )
         return web.json_response(
             {"id": "owner/Tiny", "modelId": "owner/Tiny", "sha": COMMIT, "private": False, "tags": [],
-             "siblings": [self._sibling(path) for path in self.files]}
+             "siblings": [self._sibling(path) for path in self.files], **self.extra}
         )  # fmt: skip
 
     def _sibling(self, path: str) -> dict[str, object]:
@@ -103,7 +123,8 @@ class Hub:
 
     async def _send(self, request: web.Request, path: str) -> web.StreamResponse:
         content = self.files[path]
-        if path == self.corrupt:
+        if path == self.corrupt and self.corrupt_times != 0:
+            self.corrupt_times = None if self.corrupt_times is None else self.corrupt_times - 1
             content = content[:-1] + bytes([content[-1] ^ 1])
         total, wanted = len(content), request.headers.get("Range")
         headers, status = {}, 200
@@ -112,6 +133,10 @@ class Hub:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
             content, status = content[start:], 206
+        if self.short:
+            content, self.short = content[: -self.short], 0
+        if self.collapse_after is not None and status == 200 and len(content) > self.collapse_after:
+            return await self._trickle(request, content)
         if self.drop_after is None or len(content) <= self.drop_after:
             return web.Response(status=status, body=content, headers=headers)
         response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(content))})
@@ -120,6 +145,20 @@ class Hub:
         await asyncio.sleep(0.02)
         assert request.transport is not None
         request.transport.close()
+        return response
+
+    async def _trickle(self, request: web.Request, content: bytes) -> web.StreamResponse:
+        """Fast at first, then next to nothing; the connection itself stays sound."""
+        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await response.prepare(request)
+        assert self.collapse_after is not None
+        step = self.collapse_after // 20
+        for start in range(0, self.collapse_after, step):
+            await response.write(content[start : start + step])
+            await asyncio.sleep(0.01)
+        for start in range(self.collapse_after, len(content), 50):
+            await response.write(content[start : start + 50])
+            await asyncio.sleep(0.02)
         return response
 
 
