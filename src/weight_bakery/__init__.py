@@ -74,6 +74,8 @@ from weight_bakery._request import (
 )
 from weight_bakery._sources import FileSource, Inventory, Reader, SourceFile, SourceKind, WeightSource
 from weight_bakery._standing import Removal, remove_image_async, standing_digest_async
+from weight_bakery._status import Status, TargetStatus, bake_status, bake_status_async
+from weight_bakery._status_words import Deployed, Finding, StatusRequest
 
 __all__ = [
     "LAYER_RULE",
@@ -86,10 +88,12 @@ __all__ = [
     "BaseImageError",
     "CorruptWeights",
     "Credentials",
+    "Deployed",
     "DigestMismatch",
     "DiskFull",
     "Event",
     "FileSource",
+    "Finding",
     "FolderModel",
     "HubModel",
     "Inventory",
@@ -128,12 +132,17 @@ __all__ = [
     "SourceFile",
     "SourceKind",
     "SourceUnavailable",
+    "Status",
+    "StatusRequest",
+    "TargetStatus",
     "UnsafePath",
     "WeightSource",
     "WeightsLock",
     "as_json_line",
     "bake",
     "bake_async",
+    "bake_status",
+    "bake_status_async",
     "content_key",
     "image_name",
     "layer_size",

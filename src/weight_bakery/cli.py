@@ -3,25 +3,29 @@
 Exit codes: 0 done, 1 refused or failed (one line says why), 2 wrong usage, 130 interrupted.
 """
 
-import logging
-import os
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from redaction import redact, register_secret
+from redaction import redact
 from weight_bakery._bake import bake, plan_bake
-from weight_bakery._errors import BadRequest, BakeryError
-from weight_bakery._references import LayoutReference, parse_target
-from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, Credentials, as_json_line
+from weight_bakery._cli_common import (
+    PASSWORD_VARIABLE,
+    USERNAME_VARIABLE,
+    credentials_from_environment,
+    default_cache,
+    docker_folder,
+    told,
+)
+from weight_bakery._cli_status import status_command
+from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, as_json_line
 from weight_bakery._show import ProgressDisplay, human_size
 
 __all__ = ["PASSWORD_VARIABLE", "USERNAME_VARIABLE", "ProgressDisplay", "bake_command", "human_size"]
 
-USERNAME_VARIABLE = "VLLM_RUNPOD_REGISTRY_USERNAME"
-PASSWORD_VARIABLE = "VLLM_RUNPOD_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name, not a password
+_INTERRUPTED = "interrupted: no tag was changed; finished layers are kept, so the next run goes on from here"
 
 _EPILOG = f"""
 \b
@@ -83,7 +87,7 @@ def bake_command(
     if model is None or to is None:
         raise click.MissingParameter(ctx=context, param_type="option", param_hint="--to" if model else "--model")
     console = Console(stderr=True)
-    try:
+    with told(console, interrupted=_INTERRUPTED):
         request = BakeRequest(
             model=model,
             to=to,
@@ -95,10 +99,10 @@ def bake_command(
             worker_deps=worker_deps,
             worker_code=worker_code,
             lock=lock,
-            cache=cache or _default_cache(to),
+            cache=cache or default_cache(to),
             flows=flows,
-            credentials=_credentials_from_environment(),
-            docker_config=Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"),
+            credentials=credentials_from_environment(),
+            docker_config=docker_folder(),
         )
         if dry_run:
             _print_plan(plan_bake(request), as_json=as_json)
@@ -106,43 +110,6 @@ def bake_command(
         with ProgressDisplay(console) as display:
             receipt = bake(request, progress=display)
         _print_receipt(receipt, lock, as_json=as_json)
-    except BakeryError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise click.exceptions.Exit(1) from None
-    except Exception as error:
-        logging.getLogger("weight_bakery").debug("unexpected failure", exc_info=True)
-        said = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-        console.print(
-            f"error: internal error ({said}); this is a bug in the bakery, please report it",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        raise click.exceptions.Exit(1) from None
-    except KeyboardInterrupt:
-        console.print(
-            "interrupted: no tag was changed; finished layers are kept, so the next run goes on from here",
-            style="yellow",
-            soft_wrap=True,
-        )
-        raise click.exceptions.Exit(130) from None
-
-
-def _default_cache(to: str) -> Path | None:
-    """A layout remembers by itself; for registries the digests go to the user's cache folder."""
-    if isinstance(parse_target(to), LayoutReference):
-        return None
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "vllm-runpod" / "digests.json"
-
-
-def _credentials_from_environment() -> Credentials | None:
-    username, password = os.environ.get(USERNAME_VARIABLE), os.environ.get(PASSWORD_VARIABLE)
-    register_secret(password)
-    if bool(username) != bool(password):
-        raise BadRequest(f"only one of {USERNAME_VARIABLE} and {PASSWORD_VARIABLE} is set", "set both or neither")
-    return Credentials(username, password) if username and password else None
 
 
 def _print_plan(plan: BakePlan, *, as_json: bool) -> None:
@@ -177,3 +144,6 @@ def _print_receipt(receipt: BakeReceipt, lock: Path, *, as_json: bool) -> None:
         f" in {receipt.seconds:.1f} s; entry in {lock}",
         err=True,
     )
+
+
+bake_command.add_command(status_command())

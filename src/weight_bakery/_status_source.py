@@ -1,0 +1,132 @@
+"""Is the source still what was baked? A branch of the Hub by its commit, a folder by the content of its files."""
+
+import hashlib
+import re
+import time
+from pathlib import Path
+
+from weight_bakery._digest_cache import DigestCache
+from weight_bakery._errors import BakeryError
+from weight_bakery._layers import CHUNK, LayerFile
+from weight_bakery._layout import LayoutStore
+from weight_bakery._lock import LockedFile, LockEntry
+from weight_bakery._open import open_source
+from weight_bakery._references import (
+    FolderModel,
+    HubModel,
+    LayoutReference,
+    ModelReference,
+    RegistryReference,
+    parse_model,
+)
+from weight_bakery._request import BakeRequest
+from weight_bakery._selection import select
+from weight_bakery._sources import Inventory, SourceFile, WeightSource
+from weight_bakery._status_words import Finding, StatusRequest, short
+from weight_bakery._threads import abandonable
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PAUSE_S = 0.2
+_AGAIN = "bake again: layers that did not change are not sent"
+
+
+async def check_source(
+    request: StatusRequest, entry: LockEntry, reference: LayoutReference | RegistryReference
+) -> list[Finding]:
+    """Compare an entry with its source; whatever goes wrong is a finding."""
+    text = entry.source or (entry.model if entry.kind == "hub" else None)
+    if text is None:
+        return [
+            Finding(
+                "source", "unknown", f"the lock does not say where the folder {entry.model} is",
+                "keep the folder below the lock file's own and bake again, or leave this out: --only registry",
+            )
+        ]  # fmt: skip
+    try:
+        model = parse_model(text)
+        if isinstance(model, FolderModel):
+            model = FolderModel(request.lock.parent / model.folder)
+        if isinstance(model, HubModel) and model.revision and _COMMIT.fullmatch(model.revision):
+            return [Finding("source", "same", f"pinned to commit {short(model.revision)}")]
+        source = await abandonable(lambda: _open(model, text, request))
+        try:
+            cache = DigestCache(_cache_file(request, reference))
+            return [await abandonable(lambda: _compare(entry, text, source, cache))]
+        finally:
+            source.close()
+    except BakeryError as error:
+        return [Finding("source", "unknown", error.message, error.remedy)]
+
+
+def _open(model: ModelReference, text: str, request: StatusRequest) -> WeightSource:
+    if isinstance(model, HubModel):
+        from weight_bakery._source_hub import HubSource  # huggingface_hub takes a moment to import
+
+        def briefly(seconds: float) -> None:  # somebody waits for the answer, and "not reachable" is one
+            time.sleep(min(seconds, _PAUSE_S))
+
+        endpoint, token = request.hub_endpoint, request.hub_token
+        return HubSource(model.repository, model.revision, endpoint=endpoint, token=token, sleep=briefly)
+    return open_source(model, BakeRequest(model=text, to=""))
+
+
+def _cache_file(request: StatusRequest, reference: LayoutReference | RegistryReference) -> Path | None:
+    """Where the bake remembered the digests of its source."""
+    if isinstance(reference, RegistryReference):
+        return request.cache
+    exists = (reference.directory / "oci-layout").exists()
+    return LayoutStore(reference.directory, create=False).cache_file if exists else None
+
+
+def _compare(entry: LockEntry, text: str, source: WeightSource, cache: DigestCache) -> Finding:
+    inventory = source.inventory()
+    name, _, branch = text.partition("@")
+    where = f"{name} {branch or 'main'}" if inventory.kind == "hub" else entry.model
+    if inventory.revision is not None:
+        if inventory.revision == entry.revision:
+            return Finding("source", "same", f"{where} is still at {short(entry.revision)}")
+        changed = _changed(entry, inventory)
+        text = f"{where} is at {short(inventory.revision)}, baked from {short(entry.revision)}; {changed}"
+        return Finding("source", "differs", text, _AGAIN)
+    selected = select(inventory, include=entry.include, exclude=entry.exclude).files
+    locked = {file.path: file for file in entry.files}
+    there = {file.path: file for file in selected}
+    gone, new = sorted(locked.keys() - there.keys()), sorted(there.keys() - locked.keys())
+    other = [
+        path
+        for path in sorted(locked.keys() & there.keys())
+        if _differs(locked[path], there[path], source, cache)
+    ]  # fmt: skip
+    if not (gone or new or other):
+        return Finding("source", "same", f"{len(locked)} files of {where} are what was baked")
+    words = (("changed", other), ("new", new), ("gone", gone))
+    said = "; ".join(f"{word}: {_some(paths)}" for word, paths in words if paths)
+    return Finding("source", "differs", f"{where}: {said}", _AGAIN)
+
+
+def _changed(entry: LockEntry, inventory: Inventory) -> str:
+    """How many of the baked files differ, as far as the new commit's listing says without a download."""
+    there = {file.path: file for file in inventory.files}
+    known = [file for file in entry.files if file.path not in there or there[file.path].sha256 is not None]
+    changed = [file for file in known if file.path not in there or there[file.path].sha256 != file.sha256]
+    return f"{len(changed)} of {len(known)} large files changed"
+
+
+def _differs(locked: LockedFile, there: SourceFile, source: WeightSource, cache: DigestCache) -> bool:
+    if there.size != locked.size:
+        return True
+    known = cache.file_sha256(LayerFile(there.path, there.size, there.executable, source, there))
+    return (known or _sha256(source, there.path)) != locked.sha256
+
+
+def _sha256(source: WeightSource, path: str) -> str:
+    state = hashlib.sha256()
+    with source.open(path) as reader:
+        while chunk := reader.read(CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def _some(paths: list[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(paths[:3]) + more
