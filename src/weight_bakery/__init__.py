@@ -12,6 +12,7 @@ May import: the standard library, aiohttp, huggingface_hub, click and rich (only
 other room of this project.
 """
 
+from weight_bakery._ambient import with_ambient
 from weight_bakery._bake import bake, bake_async, plan_bake, plan_bake_async
 from weight_bakery._errors import (
     AccessDenied,
@@ -73,7 +74,7 @@ from weight_bakery._request import (
     as_json_line,
 )
 from weight_bakery._sources import FileSource, Inventory, Reader, SourceFile, SourceKind, WeightSource
-from weight_bakery._standing import Removal, remove_image_async, standing_digest_async
+from weight_bakery._standing import Removal, locked_image, remove_image_async, standing_digest_async
 from weight_bakery._status import Status, TargetStatus, bake_status, bake_status_async
 from weight_bakery._status_words import Deployed, Finding, StatusRequest
 
@@ -146,6 +147,7 @@ __all__ = [
     "content_key",
     "image_name",
     "layer_size",
+    "locked_image",
     "parse_image",
     "parse_model",
     "parse_target",
@@ -155,4 +157,5 @@ __all__ = [
     "remove_image_async",
     "silent",
     "standing_digest_async",
+    "with_ambient",
 ]

@@ -1,13 +1,23 @@
 """What stands under a target's tag now, and taking it away. For whoever looks after images that were baked before."""
 
 import asyncio
+import re
 from enum import Enum
 from pathlib import Path
 
 from weight_bakery._events import silent
 from weight_bakery._layout import LayoutStore
+from weight_bakery._lock import LockEntry, lock_target, read_lock
 from weight_bakery._open import open_store
-from weight_bakery._references import LayoutReference, RegistryReference, parse_target
+from weight_bakery._references import (
+    FolderModel,
+    HubModel,
+    LayoutReference,
+    RegistryReference,
+    image_name,
+    parse_model,
+    parse_target,
+)
 from weight_bakery._registry_auth import docker_credentials
 from weight_bakery._registry_http import RegistryHttp, RetryPolicy
 from weight_bakery._request import BakeRequest
@@ -57,6 +67,27 @@ async def remove_image_async(request: BakeRequest, digest: str) -> Removal:
         await asyncio.to_thread(_remove_from_layout, target.directory, target.tag)
         return Removal.REMOVED
     return await _remove_from_registry(target, request, digest)
+
+
+def locked_image(request: BakeRequest) -> LockEntry | None:
+    """The lock's entry for the request's target, if it holds the model, and the commit, that the request names.
+
+    Raises BakeryError.
+    """
+    if request.lock is None:
+        return None
+    entry = read_lock(request.lock).images.get(lock_target(parse_target(request.to), request.lock))
+    if entry is None or request.served_name not in (None, entry.served_name):
+        return None
+    model = parse_model(request.model)
+    if isinstance(model, FolderModel):
+        held = entry.kind == "folder" and entry.name == (request.name or image_name(model.folder.name))
+    elif isinstance(model, HubModel):
+        commit = model.revision if model.revision and re.fullmatch(r"[0-9a-f]{40}", model.revision) else None
+        held = entry.model == model.repository and commit in (None, entry.revision)
+    else:
+        held = entry.model == request.model
+    return entry if held else None
 
 
 def _remove_from_layout(directory: Path, tag: str) -> None:
