@@ -17,20 +17,24 @@ from weight_bakery._image import BuiltLayer, Document, ModelIdentity, build_conf
 from weight_bakery._layer_rule import LAYER_RULE
 from weight_bakery._layers import Layer, LayerDigests
 from weight_bakery._layout import LayoutStore
+from weight_bakery._limits import check_sizes, compare_shards, layer_limit, locked_splits, places, split_digests
 from weight_bakery._lock import (
     LockedFile,
     LockedLayer,
     LockEntry,
+    WeightsLock,
     content_revision,
     lock_source,
     lock_target,
     read_lock,
     update_lock,
 )
-from weight_bakery._open import open_source, open_store
+from weight_bakery._open import mountable, open_source, open_store
 from weight_bakery._plan import code_layer, deps_layer, model_layers
 from weight_bakery._references import ImageReference, check_name, image_name, parse_image, parse_model, parse_target
+from weight_bakery._registry import RegistryStore
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, LayerReceipt, PlannedFile, PlannedLayer
+from weight_bakery._reshard import Split, reshard
 from weight_bakery._selection import Selection, select
 from weight_bakery._sources import Inventory, WeightSource
 from weight_bakery._stores import ImageStore, StoredManifest
@@ -83,6 +87,10 @@ class _Parts:
     base: BaseImage | None
     base_store: ImageStore | None
     layers: list[Layer]
+    splits: tuple[Split, ...]
+    whole_source: WeightSource
+    """The source before files were split."""
+    locked: WeightsLock | None
 
 
 @asynccontextmanager
@@ -90,7 +98,7 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
     """Resolve a request; closes everything it opened, and keeps what was learned even when the bake fails."""
     target = parse_target(request.to)
     base_reference = parse_image(request.base, option="--base") if request.base else None
-    model = parse_model(request.model)
+    model = parse_model(request.model, request.source)
     if request.name is not None:
         check_name(request.name)
     locked = read_lock(request.lock) if request.lock else None
@@ -107,6 +115,9 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
         inventory = await abandonable(source.inventory)
         selection = select(inventory, include=request.include, exclude=request.exclude)
         name = request.name or image_name(inventory.model)
+        limit = layer_limit(target, request.max_layer_size)
+        fitting = await abandonable(lambda: reshard(selection, source, f"models/{name}", limit, notice))
+        selection, whole_source, source = fitting.selection, source, fitting.source
         store = open_store(target, request, target=True, create=create, progress=progress)
         if store is not None:
             stores.append(store)
@@ -121,6 +132,7 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
             model_layers(selection, source, name, base_layers=len(base.layers) if base else 0, extra=len(workers))
             + workers
         )
+        check_sizes(layers, target)
         layout_cache = store.cache_file if isinstance(store, LayoutStore) else None
         cache = DigestCache(request.cache or layout_cache)
         if cache.note:
@@ -130,7 +142,18 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
         unknown = {file.origin.path for layer in layers if cache.layer_digest(layer) is None for file in layer.files}
         await check_model(selection, source, unknown, threads)
         parts = _Parts(
-            target, source, inventory, selection, name, request.served_name or inventory.model, base, base_store, layers
+            target=target,
+            source=source,
+            inventory=inventory,
+            selection=selection,
+            name=name,
+            served_name=request.served_name or inventory.model,
+            base=base,
+            base_store=base_store,
+            layers=layers,
+            splits=fitting.splits,
+            whole_source=whole_source,
+            locked=locked,
         )
         yield _Job(request, parts, store, cache, threads, progress)
     finally:
@@ -166,6 +189,7 @@ class _Job:
         self._progress = progress
         self._slots = asyncio.Semaphore(request.flows)
         self._turns = Turns(lambda: parts.source.flow_limit)
+        self._elsewhere = places(parts.locked, parts.target)
         self._hashed_bytes = 0
         self._sent_bytes = 0
 
@@ -187,6 +211,7 @@ class _Job:
                 0,
                 layer.digest,
                 await self._present(layer.digest, layer.size),
+                mountable(self._store_or_none, parts.base_store),
             )
             for number, layer in enumerate(parts.base.layers if parts.base else (), start=1)
         ]
@@ -206,6 +231,8 @@ class _Job:
             base_digest=parts.base.digest if parts.base else None,
             files=tuple(sorted([*chosen, *left], key=lambda file: file.path)),
             layers=tuple(layers),
+            licence=parts.inventory.licence,
+            gated=parts.inventory.gated,
             digest=None if known is None else self._documents(known)[-1].digest,
             standing=standing.digest if standing else None,
         )
@@ -263,6 +290,9 @@ class _Job:
         """Move everything, several layers at a time; the first failure stops the others."""
         try:
             async with asyncio.TaskGroup() as group:
+                wholes = group.create_task(
+                    split_digests(self._parts.whole_source, self._parts.splits, self._parts.locked)
+                )
                 base = [group.create_task(self._base_layer(i, layer)) for i, layer in enumerate(base_layers)]
                 ours = [
                     group.create_task(self._our_layer(i, layer))
@@ -272,6 +302,12 @@ class _Job:
             raise _most_telling(failures) from failures
         results = [task.result() for task in ours]
         outcomes = [*(task.result() for task in base), *(outcome for _, _, outcome in results)]
+        for layer, (_, sha256s, _) in zip(self._parts.layers, results, strict=True):
+            try:
+                compare_shards(wholes.result(), sha256s, f"models/{self._parts.name}")
+            except SourceDamaged:
+                self._cache.forget(layer)
+                raise
         return outcomes, [(layer, sha256s) for layer, sha256s, _ in results]
 
     async def _base_layer(self, index: int, layer: BaseLayer) -> Outcome:
@@ -310,6 +346,8 @@ class _Job:
         digest = self._cache.layer_digest(layer)
         if digest is not None and await self._store.has_blob(digest, layer.size):
             return digest, self._cache.known(layer), "present"
+        if digest is not None and await self._mount(digest):
+            return digest, self._cache.known(layer), "mounted"
         blob = LayerBlob(layer, self._threads, digest)
         begun = time.time()
         cheap = not any(file.source is self._parts.source for file in layer.files) or self._parts.source.cheap
@@ -319,6 +357,8 @@ class _Job:
             self._hashed_bytes += layer.size
             if await self._store.has_blob(measured.digest, layer.size):
                 return measured.digest, measured.files, "present"
+            if await self._mount(measured.digest):
+                return measured.digest, measured.files, "mounted"
         digest = await self._send(index, blob)
         self._sent_bytes += layer.size
         if blob.result is not None:
@@ -344,6 +384,16 @@ class _Job:
                 advance(-moved)
                 self._progress(Note(f"{damage.message}: it is fetched again"))
         raise AssertionError("the last round returns or raises")
+
+    async def _mount(self, digest: str) -> bool:
+        """Take a layer over from another repository that the lock file says has it."""
+        store = self._store
+        if not isinstance(store, RegistryStore):
+            return False
+        for repository in self._elsewhere.get(digest, ()):
+            if await store.mount_from(digest, repository):
+                return True
+        return False
 
     def _learn(self, layer: Layer, digests: LayerDigests, begun: float) -> None:
         self._cache.learn(layer, digests, begun)
@@ -382,7 +432,8 @@ class _Job:
         parts = self._parts
         files = locked_files(parts.selection.files, parts.name, built)
         revision = parts.inventory.revision or content_revision(files)
-        identity = ModelIdentity(parts.name, parts.served_name, parts.inventory.model, revision)
+        known = parts.inventory
+        identity = ModelIdentity(parts.name, parts.served_name, known.model, revision, known.licence, known.gated)
         flat = [layer for layer, _ in built]
         config = build_config(identity, flat, parts.base)
         return files, revision, config, build_manifest(config, identity, flat, parts.base)
@@ -417,6 +468,9 @@ class _Job:
             base=self._request.base,
             include=self._request.include,
             exclude=self._request.exclude,
+            licence=parts.inventory.licence,
+            gated=parts.inventory.gated,
+            resharded=locked_splits(parts.splits),
         )
         update_lock(self._request.lock, lock_target(parts.target, self._request.lock), entry)
 

@@ -45,6 +45,19 @@ class LockedLayer:
 
 
 @dataclass(frozen=True)
+class LockedSplit:
+    """A file of the source that was too large for a layer; its parts are among the entry's files."""
+
+    path: str
+    size: int
+    sha256: str | None
+    """What its source says about it."""
+    limit: int
+    parts: tuple[str, ...]
+    rule: int
+
+
+@dataclass(frozen=True)
 class LockEntry:
     """One baked image."""
 
@@ -67,6 +80,10 @@ class LockEntry:
     exclude: tuple[str, ...] = ()
     licence: str | None = None
     """The model's licence as its card says it."""
+    gated: str | None = None
+    """How the Hub gates the model: "no", "auto" or "manual"; None where the source cannot say."""
+    resharded: tuple[LockedSplit, ...] = ()
+    """Files that were split (see docs/layer-rule.md)."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +176,9 @@ def _entry(value: Any) -> LockEntry:
             **value,
             "files": tuple(LockedFile(**file) for file in value["files"]),
             "layers": tuple(LockedLayer(**layer) for layer in value["layers"]),
+            "resharded": tuple(
+                LockedSplit(**{**split, "parts": tuple(split["parts"])}) for split in value.get("resharded", ())
+            ),
             "include": tuple(value.get("include", ())),
             "exclude": tuple(value.get("exclude", ())),
         }

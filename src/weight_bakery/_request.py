@@ -8,6 +8,7 @@ from typing import Any, Literal
 from weight_bakery._events import Outcome
 from weight_bakery._layer_rule import LAYER_RULE
 from weight_bakery._layers import Role
+from weight_bakery._references import SourceChoice
 from weight_bakery._sources import SourceKind
 
 
@@ -44,9 +45,15 @@ class BakeRequest:
     """Digest cache; a layout has one of its own when this is None."""
     flows: int = 4
     """Layers in flight at once."""
+    source: SourceChoice = "auto"
+    """Where a repository id is looked up: on the Hub ("auto", "hub"), or in this machine's cache ("hf-cache")."""
+    max_layer_size: int | None = None
+    """Split safetensors files whose layer would be larger than this; what the registry takes when None."""
     hub_endpoint: str | None = None
     """Address of the Hub; huggingface_hub's own setting (HF_ENDPOINT) when None."""
     hub_token: str | None = field(default=None, repr=False)
+    hf_cache: Path | None = None
+    """Folder of the Hugging Face cache; huggingface_hub's own setting (HF_HUB_CACHE) when None."""
     credentials: Credentials | None = None
     """Login for the target's registry; Docker's configuration when None."""
     docker_config: Path | None = None
@@ -73,6 +80,8 @@ class PlannedLayer:
     digest: str | None
     present: bool | None
     """Whether the target has it already; None when that cannot be known yet."""
+    mountable: bool = False
+    """Whether its registry can be asked to take it over from another repository, which moves no bytes."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,8 @@ class BakePlan:
     base_digest: str | None
     files: tuple[PlannedFile, ...]
     layers: tuple[PlannedLayer, ...]
+    licence: str | None = None
+    gated: str | None = None
     digest: str | None = None
     """The image's digest, where every layer's is known beforehand."""
     standing: str | None = None
@@ -103,9 +114,31 @@ class BakePlan:
         """Bytes of the layers that are known to be at the target already."""
         return sum(layer.size for layer in self.layers if layer.present)
 
+    @property
+    def to_send(self) -> int:
+        """Bytes of the layers that are known to be missing and cannot be mounted."""
+        return sum(layer.size for layer in self.layers if layer.present is False and not layer.mountable)
+
+    @property
+    def to_mount(self) -> int:
+        """Bytes of the layers that the registry will be asked to take over."""
+        return sum(layer.size for layer in self.layers if not layer.present and layer.mountable)
+
+    @property
+    def undecided(self) -> int:
+        """Bytes of the layers of which only reading them tells whether they are there."""
+        return self.size - self.reused - self.to_mount - self.to_send
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
-        return {"plan": {**asdict(self), "size": self.size, "layerRule": LAYER_RULE}}
+        sums = {
+            "size": self.size,
+            "reused": self.reused,
+            "to_mount": self.to_mount,
+            "to_send": self.to_send,
+            "undecided": self.undecided,
+        }
+        return {"plan": {**asdict(self), **sums, "layerRule": LAYER_RULE}}
 
 
 @dataclass(frozen=True)

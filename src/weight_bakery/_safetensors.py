@@ -7,6 +7,8 @@ its length, is refused before anything is sent.
 import json
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from weight_bakery._errors import CorruptWeights
@@ -20,8 +22,34 @@ _BITS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as a header describes it; `begin` and `end` count from the start of the file's data."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """A sound header: its tensors in the order of their data, without gaps, up to the end of the file."""
+
+    metadata: Mapping[str, Any] | None
+    tensors: tuple[Tensor, ...]
+    data: int
+    """Where the data begins in the file."""
+
+
 def check_safetensors(name: str, size: int, reader: Reader) -> None:
     """Raise CorruptWeights when the file `name` of `size` bytes cannot be a whole safetensors file."""
+    read_header(name, size, reader)
+
+
+def read_header(name: str, size: int, reader: Reader) -> Header:
+    """Read and check the header of the file `name` of `size` bytes."""
     if size < 8:
         raise _broken(name, f"is {size} bytes long, too short for a safetensors file")
     length = int.from_bytes(_exactly(name, reader, 8), "little")
@@ -29,7 +57,7 @@ def check_safetensors(name: str, size: int, reader: Reader) -> None:
         raise _broken(name, f"says its header is {length} bytes long, but the file has {size} bytes")
     header = _parse(name, _exactly(name, reader, length))
     body = size - 8 - length
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
     spans = sorted((*_span(name, tensor, entry), tensor) for tensor, entry in header.items())
     position = 0
     for begin, end, tensor in spans:
@@ -38,6 +66,11 @@ def check_safetensors(name: str, size: int, reader: Reader) -> None:
         position = end
     if position != body:
         raise _broken(name, f"holds {body} bytes of tensors, but its header describes {position}: it was cut off")
+    tensors = (
+        Tensor(tensor, header[tensor]["dtype"], tuple(header[tensor]["shape"]), begin, end)
+        for begin, end, tensor in spans
+    )
+    return Header(metadata if isinstance(metadata, dict) else None, tuple(tensors), 8 + length)
 
 
 def shards_of_index(name: str, content: bytes) -> set[str]:

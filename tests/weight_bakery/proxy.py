@@ -122,7 +122,7 @@ class FakeRegistry:
 
     async def _upload(self, request: web.Request, name: str) -> web.StreamResponse:
         if request.method == "POST":
-            name = f"u{len(self.uploads)}"
+            name = f"u{self.seen['POST upload'] - 1}"
             self.uploads[name] = bytearray()
         elif request.method == "DELETE":
             del self.uploads[name]
