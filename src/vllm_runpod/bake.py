@@ -11,16 +11,17 @@ from typing import Any
 
 import click
 
+from vllm_runpod import deployed_images
 from vllm_runpod.errors import CommandError, NotAProject, SetupMissing
 from vllm_runpod.local_bake import worker_code
 from vllm_runpod.project import Project, find_project
-from weight_bakery.cli import bake_command
+from weight_bakery.cli import bake_command, status_command
 
 PINS = Path("images/vllm-baked/pins.json")
 
 
 def command() -> click.Command:
-    """The bakery's command whose missing options come from the project it is started in."""
+    """The bakery's command, with its own commands, whose missing options come from the project it is started in."""
     wrapped = copy.copy(bake_command)
     inner = bake_command.callback
     assert inner is not None
@@ -36,6 +37,10 @@ def command() -> click.Command:
         return inner(**with_project_defaults(options, project))
 
     wrapped.callback = callback
+    wrapped.commands = dict(bake_command.commands)
+    wrapped.add_command(
+        status_command(deployed_images.reader(lambda: Path(click.get_current_context().find_root().obj or ".")))
+    )
     return wrapped
 
 

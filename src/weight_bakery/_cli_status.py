@@ -36,8 +36,8 @@ def status_command(read_stack: StackReader | None = None) -> click.Command:
     @click.command("status", epilog=_EPILOG)
     @click.argument("targets", nargs=-1, metavar="[TARGET]...")
     @click.option(
-        "--lock", type=click.Path(path_type=Path, dir_okay=False), default=Path("weights.lock"), show_default=True,
-        help="Lock file to look at.",
+        "--lock", type=click.Path(path_type=Path, dir_okay=False),
+        help="Lock file to look at.  [default: the stack's, else weights.lock]",
     )  # fmt: skip
     @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Look at this part alone; repeatable.")
     @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON line on stdout.")
@@ -51,9 +51,9 @@ def status_command(read_stack: StackReader | None = None) -> click.Command:
         """
         with told(Console(stderr=True), exit_code=2):
             parts = tuple(part for part in PARTS if not only or part in only)
-            deployed = read_stack(stack) if read_stack is not None and stack is not None and "stack" in parts else None
+            deployed = read_stack(stack) if read_stack is not None and stack is not None else None
             request = StatusRequest(
-                lock=lock,
+                lock=lock or (deployed and deployed.lock) or Path("weights.lock"),
                 targets=targets,
                 parts=parts,
                 deployed=deployed,

@@ -29,6 +29,8 @@ class Deployed:
     stack: str
     images: tuple[str, ...] = ()
     """References as the stack's resources have them."""
+    lock: Path | None = None
+    """The lock file that the stack's configuration names."""
     root: Path = Path()
     """Folder that layouts in the references are relative to."""
     problem: str = ""

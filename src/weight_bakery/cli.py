@@ -23,7 +23,7 @@ from weight_bakery._cli_status import status_command
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, as_json_line
 from weight_bakery._show import ProgressDisplay, human_size
 
-__all__ = ["PASSWORD_VARIABLE", "USERNAME_VARIABLE", "ProgressDisplay", "bake_command", "human_size"]
+__all__ = ["PASSWORD_VARIABLE", "USERNAME_VARIABLE", "ProgressDisplay", "bake_command", "human_size", "status_command"]
 
 _INTERRUPTED = "interrupted: no tag was changed; finished layers are kept, so the next run goes on from here"
 
