@@ -41,6 +41,8 @@ class ModelIdentity:
     served_name: str
     model: str
     revision: str
+    licence: str | None = None
+    gated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ def build_manifest(
 ) -> Document:
     """Return the image manifest: base layers first, then ours in the given order."""
     annotations = _labels(identity)
+    if identity.licence is not None:
+        # An annotation only: as a label it would overwrite what the base says about its own programs.
+        annotations["org.opencontainers.image.licenses"] = identity.licence
     if base is not None:
         annotations["org.opencontainers.image.base.digest"] = base.digest
     manifest = {
@@ -135,7 +140,9 @@ def _environment(base: Sequence[str], identity: ModelIdentity, *, has_code: bool
 
 
 def _labels(identity: ModelIdentity) -> dict[str, str]:
+    known = {"gated": identity.gated, "licence": identity.licence}
     return {
+        **{f"{_PREFIX}.{name}": value for name, value in known.items() if value is not None},
         f"{_PREFIX}.layer-rule": str(LAYER_RULE),
         f"{_PREFIX}.model": identity.model,
         f"{_PREFIX}.model-path": f"/models/{identity.name}",

@@ -1,8 +1,11 @@
 """From a reference to the thing it names: sources and stores are opened here and nowhere else."""
 
+from pathlib import Path
+
 from weight_bakery._events import Progress
 from weight_bakery._layout import LayoutStore
 from weight_bakery._references import (
+    CachedModel,
     FolderModel,
     ImageReference,
     LayoutReference,
@@ -13,6 +16,7 @@ from weight_bakery._references import (
 from weight_bakery._registry import RegistryStore
 from weight_bakery._registry_auth import docker_credentials
 from weight_bakery._request import BakeRequest, Credentials
+from weight_bakery._source_cache import cached_at, open_cached
 from weight_bakery._source_folder import FolderSource
 from weight_bakery._sources import Notice, WeightSource, ignore
 from weight_bakery._stores import ImageStore
@@ -21,7 +25,11 @@ from weight_bakery._stores import ImageStore
 def open_source(model: ModelReference, request: BakeRequest, notice: Notice = ignore) -> WeightSource:
     """Open the model's source; a Hub repository is pinned to a commit here."""
     if isinstance(model, FolderModel):
-        return FolderSource(model.folder)
+        return cached_at(model.folder) or FolderSource(model.folder)
+    if isinstance(model, CachedModel):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return open_cached(model.repository, model.revision, request.hf_cache or Path(HF_HUB_CACHE))
     from weight_bakery._source_hub import HubSource  # huggingface_hub takes a moment to import
 
     return HubSource(

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from weight_bakery._errors import BadRequest
 
@@ -82,7 +83,18 @@ class HubModel:
     revision: str | None = None
 
 
-ModelReference = FolderModel | HubModel
+@dataclass(frozen=True)
+class CachedModel:
+    """A model repository in the Hugging Face cache of this machine."""
+
+    repository: str
+    revision: str | None = None
+
+
+ModelReference = FolderModel | HubModel | CachedModel
+
+SourceChoice = Literal["auto", "hub", "hf-cache"]
+"""Where a repository id is looked up."""
 
 
 def parse_image(text: str, *, option: str) -> ImageReference:
@@ -113,15 +125,18 @@ def parse_target(text: str) -> ImageReference:
     return reference
 
 
-def parse_model(text: str) -> ModelReference:
-    """Read --model: an existing folder (or anything that looks like a path), else a Hub repository id."""
+def parse_model(text: str, source: SourceChoice = "auto") -> ModelReference:
+    """Read --model: an existing folder (or anything that looks like a path), else a Hub repository id.
+
+    With a source named, the text is a repository id even where a folder is called the same.
+    """
     if not text:
         raise BadRequest("--model is empty", "give a folder, or <owner>/<name> with an optional @<revision>")
     path = Path(text).expanduser()
     looks_like_path = text.startswith(("/", "./", "../", "~")) or text in (".", "..")
-    if path.is_dir() or looks_like_path:
+    if (source == "auto" and path.is_dir()) or looks_like_path:
         return FolderModel(path)
-    if path.exists():
+    if source == "auto" and path.exists():
         raise BadRequest(f"--model {text!r} is a file", "give the folder that holds config.json and the weights")
     repository, at, revision = text.partition("@")
     if not _HUB_ID.fullmatch(repository) or ".." in repository or (at and not revision):
@@ -129,7 +144,7 @@ def parse_model(text: str) -> ModelReference:
             f"--model {text!r} is neither a folder nor a Hub repository id",
             "write a folder's path, or <owner>/<name> with an optional @<revision>",
         )
-    return HubModel(repository, revision or None)
+    return (CachedModel if source == "hf-cache" else HubModel)(repository, revision or None)
 
 
 def image_name(model_id: str) -> str:

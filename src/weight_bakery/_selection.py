@@ -1,8 +1,8 @@
 """Which of a model's files go into the image, and why each other one does not.
 
-Safetensors first. The same weights in other formats are left out when safetensors exist; configuration, tokenizer,
-chat template, processor and licence files stay. A file this module has never heard of stays too: a missing tokenizer
-file breaks a model, a spare text file does not.
+Safetensors, and weights in other formats only by name: pickles can run code, and of a dozen GGUF files one is meant.
+Configuration, tokenizer, chat template, processor and licence files stay. A file this module has never heard of stays
+too: a missing tokenizer file breaks a model, a spare text file does not.
 """
 
 from collections.abc import Sequence
@@ -88,10 +88,7 @@ def select(inventory: Inventory, *, include: Sequence[str] = (), exclude: Sequen
             else "choose a repository that holds a whole model in the Hugging Face layout",
         )
     if not weights:
-        raise NoWeights(
-            f"{inventory.model} has no weight files that vLLM loads (safetensors, bin, pt, gguf)",
-            "choose another model or revision, or name the files with --include",
-        )
+        raise _no_weights(inventory.model, candidates)
     return Selection(tuple(weights), tuple(others), tuple(sorted(left, key=lambda item: item.file.path)))
 
 
@@ -112,20 +109,32 @@ def _choose_weights(candidates: list[SourceFile], include: Sequence[str], left: 
         return named
     usable = [file for file in candidates if not _is_training(file.path)]
     left.extend(LeftOut(file, "training state") for file in candidates if _is_training(file.path))
-    chosen: list[SourceFile] = []
-    chosen_family = ""
-    for family, suffixes in _FAMILIES:
-        chosen = [file for file in usable if file.path.lower().endswith(suffixes)]
-        if family == "safetensors":
-            chosen = _without_consolidated(chosen, left)
-        if chosen:
-            chosen_family = family
-            break
-    reason = f"the weights are taken as {chosen_family}" if chosen else "not a format vLLM loads"
+    chosen = _without_consolidated([file for file in usable if _family(file) == "safetensors"], left)
+    reason = "the weights are taken as safetensors" if chosen else "not named by --include"
     for file in usable:
         if file not in chosen and not any(item.file is file for item in left):
-            left.append(LeftOut(file, reason))
+            left.append(LeftOut(file, reason if _family(file) else "not a format vLLM loads"))
     return chosen
+
+
+def _family(file: SourceFile) -> str | None:
+    return next((family for family, suffixes in _FAMILIES if file.path.lower().endswith(suffixes)), None)
+
+
+def _no_weights(model: str, candidates: Sequence[SourceFile]) -> NoWeights:
+    loadable = [file for file in candidates if _family(file) and _is_weight(file) and not _is_training(file.path)]
+    if not loadable:
+        return NoWeights(
+            f"{model} has no weight files that vLLM loads (safetensors, bin, pt, gguf)",
+            "choose another model or revision",
+        )
+    first = loadable[0].path
+    more = f" and {len(loadable) - 1} more" if len(loadable) > 1 else ""
+    return NoWeights(
+        f"{model} has no safetensors, only {first}{more}",
+        f"choose a repository or revision with safetensors, or name what to take: "
+        f"--include '*{PurePosixPath(first).suffix}' for example",
+    )
 
 
 def _without_consolidated(files: list[SourceFile], left: list[LeftOut]) -> list[SourceFile]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from weight_bakery._errors import ModelNotFound, SourceChanged, SourceError, UnsafePath
+from weight_bakery._licence import CARD, CARD_LIMIT, licence_of
 from weight_bakery._sources import Inventory, Reader, SourceFile
 
 
@@ -31,10 +32,11 @@ class FolderSource:
         self._identities: dict[str, str] = {}
 
     def inventory(self) -> Inventory:
-        """Walk the folder; no file is opened."""
+        """Walk the folder; no file is opened but the model's card."""
         files = [self._describe(path) for path in self._walk(self._folder)]
         files.sort(key=lambda file: file.path)
-        return Inventory(kind="folder", model=self._model, revision=None, files=tuple(files))
+        licence = self._licence() if any(file.path == CARD for file in files) else None
+        return Inventory("folder", self._model, None, tuple(files), licence=licence)
 
     def key(self, path: str) -> str:
         """Absolute path; the stamp tells where a link leads."""
@@ -62,6 +64,10 @@ class FolderSource:
 
     def close(self) -> None:
         """Nothing is held open between reads."""
+
+    def _licence(self) -> str | None:
+        with self.open(CARD) as card:
+            return licence_of(card.read(CARD_LIMIT))
 
     def _changed(self, path: str) -> SourceChanged:
         return SourceChanged(f"{self._folder / path} changed while it was being baked", "run the bake again")

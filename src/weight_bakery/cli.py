@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 refused or failed (one line says why), 2 wrong usage, 130 
 """
 
 from pathlib import Path
+from typing import get_args
 
 import click
 from rich.console import Console
@@ -20,6 +21,7 @@ from weight_bakery._cli_common import (
     told,
 )
 from weight_bakery._cli_status import status_command
+from weight_bakery._references import SourceChoice
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, as_json_line
 from weight_bakery._show import ProgressDisplay, human_size
 
@@ -43,6 +45,10 @@ config.json with its credential helpers. Hub token: HF_TOKEN, or a stored `hf au
 
 @click.group("bake", epilog=_EPILOG, invoke_without_command=True)
 @click.option("--model", metavar="MODEL", help="Folder, or Hub repository id[@revision].  [required to bake]")
+@click.option(
+    "--source", type=click.Choice(get_args(SourceChoice)), default="auto", show_default=True,
+    help="Where a repository id is looked up: on the Hub, or in this machine's Hugging Face cache.",
+)  # fmt: skip
 @click.option("--to", metavar="IMAGE", help="oci:<dir>:<tag>, or <host>[:port]/<repository>[:tag].  [required to bake]")
 @click.option("--base", metavar="IMAGE", help="Image to build on; its layers are mounted or streamed, never unpacked.")
 @click.option(
@@ -63,6 +69,7 @@ config.json with its credential helpers. Hub token: HF_TOKEN, or a stored `hf au
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt (or plan) as one JSON line on stdout.")
 def bake_command(
     model: str | None,
+    source: SourceChoice,
     to: str | None,
     base: str | None,
     include: tuple[str, ...],
@@ -90,6 +97,7 @@ def bake_command(
     with told(console, interrupted=_INTERRUPTED):
         request = BakeRequest(
             model=model,
+            source=source,
             to=to,
             base=base,
             include=include,
@@ -126,12 +134,19 @@ def _print_plan(plan: BakePlan, *, as_json: bool) -> None:
     layers.add_column("digest", no_wrap=True)
     layers.add_column("")
     for layer in plan.layers:
-        there = {True: "there already", False: "to send", None: "known after hashing"}[layer.present]
+        there = {True: "there already", False: "to send", None: "known after reading"}[layer.present]
+        if layer.mountable and not layer.present:
+            there = "to mount"
         digest = layer.digest[:19] if layer.digest else ""
         layers.add_row(layer.label, human_size(layer.size), str(layer.files or ""), digest, there)
     console.print(files)
     console.print(layers)
-    console.print(f"{len(plan.layers)} layers, {human_size(plan.size)}; nothing was moved", highlight=False)
+    if plan.licence or plan.gated:
+        console.print(f"licence {plan.licence or 'unknown'}, gated {plan.gated or 'unknown'}", highlight=False)
+    sums = {"there already": plan.reused, "to mount": plan.to_mount, "to send": plan.to_send,
+            "known after reading": plan.undecided}  # fmt: skip
+    parts = ", ".join(f"{human_size(size)} {word}" for word, size in sums.items() if size)
+    console.print(f"{len(plan.layers)} layers, {human_size(plan.size)}: {parts}; nothing was moved", highlight=False)
 
 
 def _print_receipt(receipt: BakeReceipt, lock: Path, *, as_json: bool) -> None:

@@ -61,6 +61,8 @@ class Hub:
             return web.Response(status=self.failures.pop(0))
         if self.refusal is not None:
             return web.Response(status=self.refusal[0], headers=self.refusal[1])
+        if request.path.startswith("/api/models/owner/Tiny/tree/"):
+            return web.json_response([self._tree_entry(path) for path in self.files])
         if request.path.startswith("/api/models/"):
             self.seen["info"] += 1
             return self._info(request)
@@ -72,6 +74,9 @@ class Hub:
             return web.Response(status=403, headers={"X-Error-Code": "GatedRepo"}, text="Access is restricted")
         path = match[2]
         if len(self.files[path]) < LFS_FROM:
+            named = {"ETag": f'"{git_oid(self.files[path])}"', "X-Repo-Commit": self.commit}
+            if request.method == "HEAD":
+                return web.Response(headers={**named, "Content-Length": str(len(self.files[path]))})
             return await self._send(request, path)
         # The address is good for exactly the range that it was asked for, and once.
         key = f"{path}?sig={len(self._signed)}"
@@ -115,10 +120,17 @@ class Hub:
 
     def _sibling(self, path: str) -> dict[str, object]:
         content = self.files[path]
-        oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        entry: dict[str, object] = {"rfilename": path, "size": len(content), "blobId": oid}
+        entry: dict[str, object] = {"rfilename": path, "size": len(content), "blobId": git_oid(content)}
         if len(content) >= LFS_FROM:
             entry["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+        return entry
+
+    def _tree_entry(self, path: str) -> dict[str, object]:
+        """A file as the tree route describes it; huggingface_hub's own downloader asks for it."""
+        content = self.files[path]
+        entry: dict[str, object] = {"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
+        if len(content) >= LFS_FROM:
+            entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
         return entry
 
     async def _send(self, request: web.Request, path: str) -> web.StreamResponse:
@@ -160,6 +172,11 @@ class Hub:
             await response.write(content[start : start + 50])
             await asyncio.sleep(0.02)
         return response
+
+
+def git_oid(content: bytes) -> str:
+    """Git's name of a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,9 +69,12 @@ def test_a_dry_run_moves_nothing(tmp_path: Path) -> None:
     done = run(tmp_path, "--model", "Tiny", "--to", "oci:images:v1", "--dry-run")
     assert done.returncode == 0
     assert "not needed to serve" in done.stdout
-    assert "nothing was moved" in done.stdout
+    assert re.search(r"3 layers, .* known after reading; nothing was moved", done.stdout)
     as_json = run(tmp_path, "--model", "Tiny", "--to", "oci:images:v1", "--dry-run", "--json")
-    assert len(json.loads(as_json.stdout)["plan"]["layers"]) == 3
+    plan = json.loads(as_json.stdout)["plan"]
+    assert len(plan["layers"]) == 3
+    assert plan["undecided"] == plan["size"] == sum(layer["size"] for layer in plan["layers"])
+    assert (plan["reused"], plan["to_mount"], plan["to_send"]) == (0, 0, 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Tiny"]
 
 

@@ -40,16 +40,24 @@ def test_safetensors_come_first_and_everything_needed_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("paths", "weights"),
+    ("paths", "message"),
     [
-        (("pytorch_model.bin", "model.gguf"), ["pytorch_model.bin"]),
-        (("model.gguf",), ["model.gguf"]),
-        (("consolidated.safetensors",), ["consolidated.safetensors"]),
+        (("pytorch_model.bin", "pytorch_model-2.bin"), r"only pytorch_model-2\.bin and 1 more; .* --include '\*\.bin'"),
+        (("m-Q4_K_M.gguf",), r"no safetensors, only m-Q4_K_M\.gguf; .* --include '\*\.gguf'"),
     ],
 )
-def test_without_safetensors_the_next_format_is_taken(paths: tuple[str, ...], weights: list[str]) -> None:
-    """A model that has only older formats is still baked."""
-    assert [file.path for file in select(inventory("config.json", *paths)).weights] == weights
+def test_without_safetensors_the_user_says_what_is_meant(paths: tuple[str, ...], message: str) -> None:
+    """Older formats are not taken by themselves; named, they are."""
+    files = inventory("config.json", "training_args.bin", *paths)
+    with pytest.raises(NoWeights, match=message):
+        select(files)
+    assert [file.path for file in select(files, include=paths).weights] == sorted(paths)
+
+
+def test_consolidated_shards_are_taken_when_there_are_no_others() -> None:
+    """A repository in Mistral's own format is whole as it is."""
+    weights = select(inventory("config.json", "consolidated.safetensors")).weights
+    assert [file.path for file in weights] == ["consolidated.safetensors"]
 
 
 def test_include_picks_weights_and_keeps_the_rest() -> None:
@@ -77,7 +85,7 @@ def test_a_glob_that_matches_nothing_is_a_mistake() -> None:
         (("model.safetensors",), NoConfig, "owner/model has no config.json"),
         (("sub/config.json", "model.safetensors"), NoConfig, "has no config.json"),
         (("config.json", "tokenizer.json"), NoWeights, "has no weight files"),
-        (("config.json", "model.onnx"), NoWeights, "has no weight files"),
+        (("config.json", "model.onnx", "optimizer.bin"), NoWeights, "has no weight files"),
         (("config.json", "../model.safetensors"), UnsafePath, "not a plain relative path"),
         (("config.json", "/etc/model.safetensors"), UnsafePath, "not a plain relative path"),
         (("config.json", "a/.wh.model.safetensors"), UnsafePath, "starts with '.wh.'"),
