@@ -7,6 +7,7 @@ Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declar
 """
 
 from pulumi_runpod import _outputs as outputs
+from pulumi_runpod._baked_image import BakedImage
 from pulumi_runpod._endpoint import Endpoint
 from pulumi_runpod._enums import EndpointType, FlashbootMode, NetworkVolumeType, ScalingType, TemplateCategory
 from pulumi_runpod._functions import get_data_centers, get_data_centers_output, get_gpus, get_gpus_output
@@ -30,6 +31,7 @@ from pulumi_runpod._registry_credential import RegistryCredential
 from pulumi_runpod._template import Template
 
 __all__ = [
+    "BakedImage",
     "CpuArgs",
     "CpuArgsDict",
     "Endpoint",

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulumi.runtime.proto import provider_pb2
 
-from pulumi_runpod.declarations import RESOURCES, Field, ListOf, MapOf, Object, Resource
+from pulumi_runpod.declarations import CLOUD_RESOURCES, Field, ListOf, MapOf, Object, Resource
 from pulumi_runpod.provider.codec import ARCHIVE, ASSET, OUTPUT_VALUE, SECRET, SIGNATURE_KEY, UNKNOWN_SENTINELS
 from pulumi_runpod.provider.values import Secret
 from tests.pulumi_runpod.engine_player import CheckFailed, Player, State, engine
@@ -108,7 +108,7 @@ def struct_of(properties: dict[str, Any]) -> struct_pb2.Struct:
     return struct
 
 
-hostile = st.sampled_from(RESOURCES).flatmap(
+hostile = st.sampled_from(CLOUD_RESOURCES).flatmap(
     lambda resource: st.tuples(st.just(resource), *[almost_fields(resource.fields)] * 3)
 )
 
@@ -153,7 +153,7 @@ async def test_nothing_on_the_wire_breaks_check_diff_or_preview(
     await answered(offline, "Create", provider_pb2.CreateRequest(urn=urn, properties=struct_of(news), preview=True))
 
 
-PLACES = [(resource.name, field) for resource in RESOURCES for field in resource.inputs]
+PLACES = [(resource.name, field) for resource in CLOUD_RESOURCES for field in resource.inputs]
 
 
 @pytest.mark.parametrize(("kind", "field"), PLACES, ids=[f"{kind}.{field.wire}" for kind, field in PLACES])

@@ -16,7 +16,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from pulumi_runpod.declarations import RESOURCES, Field, ListOf, Object
+from pulumi_runpod.declarations import CLOUD_RESOURCES, Field, ListOf, Object
 from pulumi_runpod.provider.values import UNKNOWN, has_unknown, path_root, plain
 from tests.pulumi_runpod.cloud import KEY, Cloud, live_cloud
 from tests.pulumi_runpod.contract_samples import BASES, REFUSED, WALKS, Walk
@@ -83,7 +83,7 @@ def paths_of(fields: tuple[Field, ...], parent: str = "") -> Iterator[str]:
             yield from paths_of(field.type.item.fields, f"{path}[0].")
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
+@pytest.mark.parametrize("resource", CLOUD_RESOURCES, ids=lambda resource: resource.name)
 async def test_every_declared_property_walks(resource: Any) -> None:
     """A new property needs a row in the table, and a row needs a property."""
     hidden = HIDDEN.get(resource.name, set())

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulumi_runpod.declarations import (
+    CLOUD_RESOURCES,
     ENDPOINT,
-    RESOURCES,
     Field,
     Flag,
     Integer,
@@ -75,7 +75,7 @@ def said(resource: Resource) -> list[Field]:
     return [field for field in resource.inputs if not field.provider_only and field.wire != "args"]
 
 
-inputs_of = st.sampled_from([resource for resource in RESOURCES if resource is not ENDPOINT]).flatmap(
+inputs_of = st.sampled_from([resource for resource in CLOUD_RESOURCES if resource is not ENDPOINT]).flatmap(
     lambda resource: st.tuples(st.just(resource.name), *[fields_of(said(resource))] * 2)
 )
 endpoint_inputs = fields_of(said(ENDPOINT))
@@ -172,7 +172,7 @@ def test_any_args_have_a_meaning(args: str) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(RESOURCES).flatmap(lambda r: st.tuples(st.just(r), *[fields_of(said(r))] * 2)), st.data())
+@given(st.sampled_from(CLOUD_RESOURCES).flatmap(lambda r: st.tuples(st.just(r), *[fields_of(said(r))] * 2)), st.data())
 async def test_unknown_values_anywhere_break_nothing(case: tuple[Resource, Any, Any], data: st.DataObject) -> None:
     """Check, Diff and both previews take an unknown in any place, and Diff calls it a change, never "the same"."""
     resource, first, second = case

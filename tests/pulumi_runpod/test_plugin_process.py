@@ -1,6 +1,7 @@
 """The plugin as a process: it prints its port, serves, ignores what it does not know, and goes when told."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,35 @@ def test_the_plugin_leaves_the_sdk_alone(tmp_path: Path) -> None:
     assert "pulumi_runpod.provider.servicer" in loaded
     assert not {"pulumi.resource", "pulumi.automation", "pulumi_runpod._endpoint"} & loaded
     assert answer.stdout.strip()
+
+
+LAZY = """
+import asyncio, sys
+from pulumi_runpod.provider.config import Settings
+from pulumi_runpod.provider.engine import GrpcEngine
+from pulumi_runpod.provider.resources import Call, controllers
+from pulumi_runpod.provider.session import Session
+
+async def check(kind, inputs):
+    nowhere = "http://127.0.0.1:9"
+    session = Session(Settings(nowhere, nowhere, None, "", "", loopback_only=True), GrpcEngine())
+    urn = f"urn:pulumi:s::p::runpod:index:{kind}::x"
+    await controllers(session)[f"runpod:index:{kind}"].check(Call(urn, "x"), {}, inputs, b"")
+
+asyncio.run(check("NetworkVolume", {"size": 10, "dataCenter": "EU-RO-1"}))
+assert "weight_bakery" not in sys.modules
+asyncio.run(check("BakedImage", {"model": "./nowhere", "to": "oci:images:v1"}))
+assert "weight_bakery" in sys.modules
+assert not {"huggingface_hub", "boto3"} & set(sys.modules)
+"""
+
+
+def test_the_bakery_is_loaded_by_the_first_baked_image(tmp_path: Path) -> None:
+    """Most programs have none, and what reads models takes longer to load than the whole plugin."""
+    command = [sys.executable, "-X", "importtime", str(FOLDER), "--version"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert not re.search(r"\b(weight_bakery|huggingface_hub|boto3)\b", answer.stderr)
+    subprocess.run([sys.executable, "-c", LAZY], cwd=tmp_path, timeout=60, check=True)
 
 
 def test_the_version_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:

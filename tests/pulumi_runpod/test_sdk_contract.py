@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pulumi_runpod.declarations import RESOURCES, Field, Integer, ListOf, Number, Object, Resource, Text
+from pulumi_runpod.declarations import CLOUD_RESOURCES, Field, Integer, ListOf, Number, Object, Resource, Text
 from tests.contract import support
 
 Schema = dict[str, Any]
@@ -83,7 +83,7 @@ def published_range(field: Field, schema: Schema) -> dict[str, Any]:
     return said
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.name)
+@pytest.mark.parametrize("resource", CLOUD_RESOURCES, ids=lambda resource: resource.name)
 def test_every_field_is_as_the_document_says(resource: Resource) -> None:
     """Name, range, default and whether it is required; `ours` names every difference, and only differences."""
     contract = support.contract()

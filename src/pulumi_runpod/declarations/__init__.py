@@ -23,6 +23,7 @@ from pulumi_runpod.declarations._model import (
     camel,
     nothing,
 )
+from pulumi_runpod.declarations.baked_image import BAKED_IMAGE
 from pulumi_runpod.declarations.endpoint import ENDPOINT, TEMPLATE_CONTENT
 from pulumi_runpod.declarations.functions import GET_DATA_CENTERS, GET_GPUS
 from pulumi_runpod.declarations.network_volume import NETWORK_VOLUME
@@ -30,10 +31,14 @@ from pulumi_runpod.declarations.provider_config import DEFAULT_API_URL, DEFAULT_
 from pulumi_runpod.declarations.registry_credential import REGISTRY_CREDENTIAL
 from pulumi_runpod.declarations.template import TEMPLATE
 
-RESOURCES: tuple[Resource, ...] = (NETWORK_VOLUME, TEMPLATE, REGISTRY_CREDENTIAL, ENDPOINT)
+CLOUD_RESOURCES: tuple[Resource, ...] = (NETWORK_VOLUME, TEMPLATE, REGISTRY_CREDENTIAL, ENDPOINT)
+"""What RunPod itself keeps."""
+RESOURCES: tuple[Resource, ...] = (*CLOUD_RESOURCES, BAKED_IMAGE)
 FUNCTIONS: tuple[Function, ...] = (GET_GPUS, GET_DATA_CENTERS)
 
 __all__ = [
+    "BAKED_IMAGE",
+    "CLOUD_RESOURCES",
     "DEFAULT_API_URL",
     "DEFAULT_JOBS_URL",
     "ENDPOINT",

@@ -159,7 +159,7 @@ class Resource:
     doc: str
     fields: tuple[Field, ...]
     path: str
-    """Of the REST API: `POST`, `PATCH <path>/{id}` and so on."""
+    """Of the REST API: `POST`, `PATCH <path>/{id}` and so on. Empty where the provider itself makes the thing."""
     example: str
     typescript: str
     """The same with the SDK that `pulumi package gen-sdk` writes from the schema."""

@@ -151,6 +151,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             self._session = self._new_session(settings, self.engine)
             # The provider resource's id is random and stands in one state alone; a preview that makes it has none yet.
             owner = request.id or request.urn
+            self._session.project_dir = self._project_dir
             self._session.journal = Journal(self._project_dir, owner)
             self._session.journal.never_recorded(self._unrecorded)
             if self._cancelled:
@@ -184,9 +185,10 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.DiffRequest, context: Context
     ) -> provider_pb2.DiffResponse:
         async def work() -> provider_pb2.DiffResponse:
-            controller, _ = self._controller(request.urn)
+            controller, call = self._controller(request.urn)
             self._in_state(request.urn, request.id)
-            difference = controller.diff(_take(request.olds), _take(request.old_inputs), _take(request.news))
+            olds, old_inputs, news = _take(request.olds), _take(request.old_inputs), _take(request.news)
+            difference = await controller.plan_diff(call, olds, old_inputs, news)
             changes = difference.changes
             return provider_pb2.DiffResponse(
                 changes=provider_pb2.DiffResponse.DIFF_SOME if changes else provider_pb2.DiffResponse.DIFF_NONE,
@@ -207,7 +209,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             controller, call = self._controller(request.urn, request.timeout)
             inputs = _take(request.properties)
             if request.preview:
-                planned = controller.planned_outputs(inputs, None)
+                planned = await controller.plan_outputs(call, inputs, None)
                 return provider_pb2.CreateResponse(id="", properties=to_struct(planned))
             session = self._configured()
             session.changes_things = True
@@ -249,7 +251,8 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
             controller, call = self._controller(request.urn, request.timeout)
             olds, old_inputs, news = _take(request.olds), _take(request.old_inputs), _take(request.news)
             if request.preview:
-                return provider_pb2.UpdateResponse(properties=to_struct(controller.planned_outputs(news, olds)))
+                planned = await controller.plan_outputs(call, news, olds)
+                return provider_pb2.UpdateResponse(properties=to_struct(planned))
             self._in_state(request.urn, request.id)
             self._configured().changes_things = True
             outputs = await controller.update(call, request.id, olds, old_inputs, news)
@@ -260,7 +263,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
     async def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> empty_pb2.Empty:  # noqa: N802
         async def work() -> empty_pb2.Empty:
             controller, call = self._controller(request.urn, request.timeout)
-            _take(request.properties)
+            olds = _take(request.properties)
             session = self._configured()
             session.changes_things = True
             if (request.urn, request.id) in session.taken_over:
@@ -269,7 +272,7 @@ class RunPodProvider(provider_pb2_grpc.ResourceProviderServicer):
                 await session.engine.warning(request.urn, text)
                 return empty_pb2.Empty()
             self._in_state(request.urn, request.id)
-            await controller.delete(call, request.id)
+            await controller.remove(call, request.id, olds)
             return empty_pb2.Empty()
 
         return await self._guard(context, request.urn, work)

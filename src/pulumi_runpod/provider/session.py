@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pulumi_runpod.provider.config import Settings
@@ -45,6 +46,8 @@ class Session:
         """By kind of resource and id: what existed before our first create, and what we made since."""
         self.journal = Journal(None, "")
         """Creates that the engine may not know of yet."""
+        self.project_dir = Path()
+        """Where Pulumi.yaml is; paths in a program are relative to it."""
         self.seen_ids: set[str] = set()
         """Ids that the engine named, or that we made for it: they belong to somebody."""
         self.urns_in_state: set[str] = set()

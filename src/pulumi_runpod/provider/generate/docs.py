@@ -41,12 +41,17 @@ def _resource_page(resource: Resource) -> str:
     text += 'import * as pulumi from "@pulumi/pulumi";\n' if "pulumi." in resource.typescript else ""
     text += f'import * as runpod from "pulumi-runpod";\n\n{resource.typescript}```\n\n'
     text += "".join(f"- {note}\n" for note in resource.notes) + "\n"
-    text += f"Type token: `{resource.token}`. Import: `pulumi import {resource.token} <name> <id>`.\n\n"
-    text += f"## Inputs\n\n{_SOURCES.format(path=resource.path)}\n\n" + _table(resource.inputs)
+    text += f"Type token: `{resource.token}`. "
+    if resource.path:
+        text += f"Import: `pulumi import {resource.token} <name> <id>`.\n\n"
+        text += f"## Inputs\n\n{_SOURCES.format(path=resource.path)}\n\n" + _table(resource.inputs)
+    else:
+        text += f"{_OURS}\n\n## Inputs\n\n" + _table(resource.inputs, source=False)
     for kind in objects_in(f for f in resource.inputs if not f.sdk_hidden):
         text += f"\n### {kind.name}\n\n{kind.doc}\n\n" + _table([f for f in kind.fields if f.is_input])
-    text += "\n## Outputs\n\nEvery input that RunPod keeps, as it is there, and:\n\n"
-    text += "| name | type | |\n|---|---|---|\n| `id` | string | RunPod's id. |\n"
+    kept, whose = ("that RunPod keeps, as it is there", "RunPod's id") if resource.path else ("", "The target, `to`")
+    text += f"\n## Outputs\n\n{f'Every input {kept}'.strip()}, and:\n\n"
+    text += f"| name | type | |\n|---|---|---|\n| `id` | string | {whose}. |\n"
     for field in resource.outputs:
         if field.computed:
             text += f"| `{field.name}` | {_type(field.type)} | {full_doc(field)} |\n"
@@ -59,13 +64,22 @@ _SOURCES = (
 )
 
 
-def _table(fields: Sequence[Field]) -> str:
-    text = "| name | type | range | required, default | a change | left out later | source | |\n"
-    text += "|---|---|---|---|---|---|---|---|\n"
+_OURS = (
+    "RunPod has no such resource: the provider makes the image. Declare it instead of importing it; what is there "
+    "already is not sent again."
+)
+
+
+def _table(fields: Sequence[Field], *, source: bool = True) -> str:
+    """`source`: whether to say what is RunPod's and what this provider's."""
+    text = "| name | type | range | required, default | a change | left out later |" + (
+        " source | |\n" if source else " |\n"
+    )
+    text += "|---|---|---|---|---|---|---|" + ("---|\n" if source else "\n")
     for field in fields:
         kind = "the resource" if field.sdk_hidden else _type(field.type) + (f", {field.unit}" if field.unit else "")
         cells = [f"`{field.name}`", kind, _range(field.type), _default(field), _change(field), _left_out(field)]
-        text += "| " + " | ".join([*cells, _source(field), _words(field)]) + " |\n"
+        text += "| " + " | ".join([*cells, *([_source(field)] if source else []), _words(field)]) + " |\n"
     return text
 
 

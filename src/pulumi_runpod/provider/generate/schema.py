@@ -34,7 +34,7 @@ def schema(version: str | None = None) -> Document:
     document: Document = {
         "name": "runpod",
         "displayName": "RunPod",
-        "description": "RunPod's serverless endpoints, templates, network volumes and registry credentials.",
+        "description": "RunPod's serverless endpoints, templates, volumes and registry credentials, and baked images.",
         "keywords": ["pulumi", "runpod", "gpu", "serverless", "category/cloud", "kind/native"],
         "license": "Apache-2.0",
         "language": {

@@ -1,6 +1,7 @@
 """One controller per kind of resource; `controllers` gives them by type token."""
 
 from pulumi_runpod.provider.lookups import Lookups
+from pulumi_runpod.provider.resources.baked_image import BakedImageController
 from pulumi_runpod.provider.resources.base import Call, Controller, Difference
 from pulumi_runpod.provider.resources.endpoint import EndpointController
 from pulumi_runpod.provider.resources.network_volume import NetworkVolumeController
@@ -13,6 +14,7 @@ _KINDS: tuple[type[Controller], ...] = (
     TemplateController,
     RegistryCredentialController,
     EndpointController,
+    BakedImageController,
 )
 
 

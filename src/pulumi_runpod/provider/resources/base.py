@@ -125,6 +125,16 @@ class Controller:
         replaces = tuple(sorted({path_root(path) for path, change in changes.items() if change.replace}))
         return Difference(changes, replaces, self.declaration.delete_before_replace)
 
+    async def plan_diff(self, call: Call, olds: Properties, old_inputs: Properties, news: Properties) -> Difference:
+        """`diff` where something has to be asked for it."""
+        del call
+        return self.diff(olds, old_inputs, news)
+
+    async def plan_outputs(self, call: Call, inputs: Properties, olds: Properties | None) -> Properties:
+        """`planned_outputs` where something has to be asked for them."""
+        del call
+        return self.planned_outputs(inputs, olds)
+
     def planned_outputs(self, inputs: Properties, olds: Properties | None) -> Properties:
         """What a preview can say of the outputs. `olds` are None for a create."""
         outputs: Properties = {}
@@ -232,6 +242,11 @@ class Controller:
                 await self.session.pause(self.session.poll_s * tries)
             else:
                 return answer
+
+    async def remove(self, call: Call, resource_id: str, olds: Properties) -> None:
+        """`delete` where what was there matters."""
+        del olds
+        await self.delete(call, resource_id)
 
     async def delete(self, call: Call, resource_id: str) -> None:
         """Delete; what is gone already counts as deleted, what is still in use is tried again until time is up."""
