@@ -53,6 +53,7 @@ from weight_bakery._events import (
 from weight_bakery._layer_rule import LAYER_RULE, content_key, layer_size
 from weight_bakery._layers import Role
 from weight_bakery._lock import LockedFile, LockedLayer, LockEntry, WeightsLock, read_lock
+from weight_bakery._rebase import RebaseReceipt, RebaseRequest, rebase, rebase_async
 from weight_bakery._references import (
     FolderModel,
     HubModel,
@@ -120,6 +121,8 @@ __all__ = [
     "PlannedLayer",
     "Progress",
     "Reader",
+    "RebaseReceipt",
+    "RebaseRequest",
     "RegistryDenied",
     "RegistryError",
     "RegistryReference",
@@ -154,6 +157,8 @@ __all__ = [
     "plan_bake",
     "plan_bake_async",
     "read_lock",
+    "rebase",
+    "rebase_async",
     "remove_image_async",
     "silent",
     "standing_digest_async",

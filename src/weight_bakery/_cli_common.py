@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,23 @@ from weight_bakery._request import Credentials
 
 USERNAME_VARIABLE = "VLLM_RUNPOD_REGISTRY_USERNAME"
 PASSWORD_VARIABLE = "VLLM_RUNPOD_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name, not a password
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(i)?b?)")
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, as people write it: 5GB, 4GiB, 500MB or plain."""
+
+    name = "size"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the text."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value.strip().lower())
+        if match is None:
+            self.fail(f"{value!r} is not a size; write 5GB, 4GiB or a number of bytes", param, ctx)
+        number, unit, binary = match.groups()
+        return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from weight_bakery._attached import Attached
 from weight_bakery._events import Outcome
 from weight_bakery._layer_rule import LAYER_RULE
 from weight_bakery._layers import Role
@@ -41,6 +42,8 @@ class BakeRequest:
     worker_code: tuple[Path, ...] = ()
     lock: Path | None = None
     """weights.lock to keep; None keeps none."""
+    attest: bool = True
+    """Attach bill of materials and provenance where the target is a registry."""
     cache: Path | None = None
     """Digest cache; a layout has one of its own when this is None."""
     flows: int = 4
@@ -175,6 +178,8 @@ class BakeReceipt:
     hashed_bytes: int
     """Layer bytes that were read to learn their digest without being sent."""
     seconds: float
+    attached: tuple[Attached, ...] = ()
+    """What belongs to the image and stands beside it in the registry."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -184,6 +189,13 @@ class BakeReceipt:
 Kind = Literal["plan", "receipt"]
 
 
-def as_json_line(value: BakePlan | BakeReceipt) -> str:
+class Tellable(Protocol):
+    """A plan or a receipt."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+
+
+def as_json_line(value: Tellable) -> str:
     """Serialise a plan or receipt on one line."""
     return json.dumps(value.to_json(), sort_keys=True)

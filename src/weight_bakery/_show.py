@@ -1,6 +1,14 @@
-"""Showing a bake to people: bars that update on a terminal, plain lines everywhere else. Both write to stderr."""
+"""Showing a bake.
 
+To people: bars on a terminal and plain lines everywhere else, both on stderr. To programs: JSON lines on stdout
+(docs/bake-json.md).
+"""
+
+import json
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -8,10 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import TransferSpeedColumn as Speed
 
+from redaction import redact
 from weight_bakery._events import Event, LayerAdvanced, LayerFinished, LayerPlanned, Note, Planned
+from weight_bakery._events import Progress as Listener
+from weight_bakery._meter import Meter, Standing
 
 _WORDS = {"sent": "done", "present": "already there", "mounted": "mounted"}
 _LINE_EVERY_S = 10.0
+_JSON_EVERY_S = 1.0
 
 
 def human_size(size: int) -> str:
@@ -47,6 +59,7 @@ class ProgressDisplay:
         self._finished_bytes = 0
         self._total: TaskID | None = None
         self._line_at = time.monotonic()
+        self._meter = Meter()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -59,6 +72,7 @@ class ProgressDisplay:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
+        self._meter.take(event)
         match event:
             case Planned():
                 self._planned(event)
@@ -88,8 +102,8 @@ class ProgressDisplay:
         now = time.monotonic()
         if not self._bars and now - self._line_at >= _LINE_EVERY_S:
             self._line_at = now
-            done = human_size(self._moved[event.index])
-            self._line(f"{event.activity} {layer.label}: {done} of {human_size(layer.size)}")
+            self._line(f"{event.activity} {layer.label}: {_standing(self._meter.layer(event.index))}")
+            self._line(f"total: {_standing(self._meter.total())}")
 
     def _finished(self, event: LayerFinished) -> None:
         layer = self._layers[event.index]
@@ -111,3 +125,74 @@ class ProgressDisplay:
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class JsonLines:
+    """A `Progress` callable that writes each event as one JSON line; progress of a layer at most once a second."""
+
+    def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._meter = Meter(clock)
+        self._told: dict[tuple[int, str], float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        self._meter.take(event)
+        match event:
+            case Planned():
+                layers = [
+                    {"layer": layer.index, "role": layer.role, "label": layer.label, "size": layer.size}
+                    for layer in event.layers
+                ]
+                self._line("planned", target=event.target, size=self._meter.total().size, layers=layers)
+            case LayerAdvanced():
+                now = self._clock()
+                key = (event.index, event.activity)
+                if now - self._told.get(key, -_JSON_EVERY_S) >= _JSON_EVERY_S:
+                    self._told[key] = now
+                    standing = _numbers(self._meter.layer(event.index))
+                    total = _numbers(self._meter.total())
+                    self._line("progress", layer=event.index, activity=event.activity, **standing, total=total)
+            case LayerFinished():
+                size = self._meter.layers[event.index].size
+                total = _numbers(self._meter.total())
+                self._line("layer", layer=event.index, outcome=event.outcome, size=size, total=total)
+            case Note():
+                self._line("note", text=redact(event.text))
+
+    def _line(self, event: str, **content: object) -> None:
+        self._write(json.dumps({"event": event, **content}, sort_keys=True))
+
+
+@contextmanager
+def display(console: Console, *, as_json: bool) -> Iterator[Listener]:
+    """Show events to people on `console`, or to programs on stdout."""
+    if as_json:
+        yield JsonLines(_print_line)
+        return
+    with ProgressDisplay(console) as shown:
+        yield shown
+
+
+def _print_line(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _numbers(standing: Standing) -> dict[str, int | float | None]:
+    left, rate = standing.left_s, standing.rate
+    return {
+        "done": standing.done,
+        "size": standing.size,
+        "bytes_per_second": None if rate is None else round(rate),
+        "seconds_left": None if left is None else round(left, 1),
+    }
+
+
+def _standing(standing: Standing) -> str:
+    text = f"{human_size(standing.done)} of {human_size(standing.size)}"
+    if standing.rate is None or standing.left_s is None:
+        return text
+    minutes, seconds = divmod(round(standing.left_s), 60)
+    return f"{text}, {human_size(round(standing.rate))}/s, {minutes}:{seconds:02} left"

@@ -15,15 +15,17 @@ from weight_bakery._bake import bake, plan_bake
 from weight_bakery._cli_common import (
     PASSWORD_VARIABLE,
     USERNAME_VARIABLE,
+    Size,
     credentials_from_environment,
     default_cache,
     docker_folder,
     told,
 )
+from weight_bakery._cli_rebase import rebase_command
 from weight_bakery._cli_status import status_command
 from weight_bakery._references import SourceChoice
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, as_json_line
-from weight_bakery._show import ProgressDisplay, human_size
+from weight_bakery._show import ProgressDisplay, display, human_size
 
 __all__ = ["PASSWORD_VARIABLE", "USERNAME_VARIABLE", "ProgressDisplay", "bake_command", "human_size", "status_command"]
 
@@ -66,7 +68,13 @@ config.json with its credential helpers. Hub token: HF_TOKEN, or a stored `hf au
 @click.option("--cache", type=click.Path(path_type=Path, dir_okay=False), help="Where digests are remembered.")
 @click.option("--flows", type=click.IntRange(1, 16), default=4, show_default=True, help="Layers in flight at once.")
 @click.option("--dry-run", is_flag=True, help="List files and layers with their sizes; move nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the receipt (or plan) as one JSON line on stdout.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print progress and receipt (or the plan) as JSON lines on stdout."
+)
+@click.option(
+    "--max-layer-size", type=Size(), metavar="SIZE",
+    help="Split safetensors files over this size (5GB, 4GiB).  [default: what the registry is known to take]",
+)  # fmt: skip
 def bake_command(
     model: str | None,
     source: SourceChoice,
@@ -83,6 +91,7 @@ def bake_command(
     flows: int,
     dry_run: bool,
     as_json: bool,
+    max_layer_size: int | None,
 ) -> None:
     """Bake a model's weights into a container image: one deterministic, uncompressed layer per weight file.
 
@@ -109,14 +118,15 @@ def bake_command(
             lock=lock,
             cache=cache or default_cache(to),
             flows=flows,
+            max_layer_size=max_layer_size,
             credentials=credentials_from_environment(),
             docker_config=docker_folder(),
         )
         if dry_run:
             _print_plan(plan_bake(request), as_json=as_json)
             return
-        with ProgressDisplay(console) as display:
-            receipt = bake(request, progress=display)
+        with display(console, as_json=as_json) as progress:
+            receipt = bake(request, progress=progress)
         _print_receipt(receipt, lock, as_json=as_json)
 
 
@@ -162,3 +172,4 @@ def _print_receipt(receipt: BakeReceipt, lock: Path, *, as_json: bool) -> None:
 
 
 bake_command.add_command(status_command())
+bake_command.add_command(rebase_command)

