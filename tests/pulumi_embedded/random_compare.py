@@ -34,7 +34,7 @@ def digest(told: Story) -> str:
 
 @cache
 def recording() -> dict[str, Any]:
-    """{"cli": version, "sample": [seed, …], "stories": {seed: {"digest": …, "outcomes": […]}}}."""
+    """{"sample": [seed, …], "stories": {seed: {"digest": …, "outcomes": […]}}}."""
     return dict(json.loads(lzma.decompress(RECORDING.read_bytes())))
 
 
@@ -51,16 +51,29 @@ def differ(seeds: Iterable[int], cli: bool) -> list[tuple[int, list[str]]]:
     results = []
     with stage("embedded") as ours:
         if not cli:
-            return [(seed, compared(played(ours, story(seed))[0], recorded(seed))) for seed in seeds]
+            return [(seed, compared(story(seed), played(ours, story(seed))[0], recorded(seed))) for seed in seeds]
         with stage("cli") as theirs:
             for seed in seeds:
                 mine, other = (played(side, story(seed))[0] for side in (ours, theirs))
-                results.append((seed, compared(mine, other)))
+                results.append((seed, compared(story(seed), mine, other)))
     return results
 
 
-def compared(mine: list[Json], other: list[Json]) -> list[str]:
-    return differences(json.loads(json.dumps(mine)), json.loads(json.dumps(other)))
+def compared(told: Story, mine: list[Json], other: list[Json]) -> list[str]:
+    """What differs, as far as it is defined what must happen."""
+    sides = (defined(told, json.loads(json.dumps(side))) for side in (mine, other))
+    return differences(*sides)
+
+
+def defined(told: Story, outcomes: list[Json]) -> list[Json]:
+    """The outcomes up to a failure in a parallel program; of that only the exit code is no matter of luck."""
+    serial = True
+    for number, (command, outcome) in enumerate(zip(told.commands, outcomes, strict=True)):
+        if command.program is not None:
+            serial = command.program["serial"]
+        if not serial and outcome["exit"] != 0 and command.run in ("up", "preview"):
+            return [*outcomes[:number], {"run": outcome["run"], "exit": outcome["exit"]}]
+    return outcomes
 
 
 def compare(

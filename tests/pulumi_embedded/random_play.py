@@ -216,7 +216,7 @@ def _previewed(output: str) -> list[list[str]]:
 
 def differences(ours: list[Json], theirs: list[Json]) -> list[str]:
     """What is not alike, a line each; nothing after the first command that differs."""
-    for number, (have, want) in enumerate(zip(ours, theirs, strict=True)):
+    for number, (have, want) in enumerate(zip(ours, theirs, strict=False)):
         found = []
         for key in sorted(have.keys() | want.keys()):
             mine, cli = have.get(key), want.get(key)
@@ -237,7 +237,7 @@ def differences(ours: list[Json], theirs: list[Json]) -> list[str]:
                 found.append(f"{where}: another order: {mine}, and the CLI {cli}")
         if found:
             return found
-    return []
+    return [] if len(ours) == len(theirs) else [f"{len(ours)} commands, and the CLI {len(theirs)}"]
 
 
 def played(stage: Stage, story: Story) -> tuple[list[Json], list[str]]:

@@ -68,7 +68,7 @@ def _less(command: Command) -> Iterator[Command]:
 
 def differs(ours: Stage, theirs: Stage, told: Story) -> list[str]:
     """What the engines do not do alike in this story."""
-    return compared(played(ours, told)[0], played(theirs, told)[0])
+    return compared(told, played(ours, told)[0], played(theirs, told)[0])
 
 
 def main(seed: int) -> None:
