@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
+from weight_bakery._attach import attest
+from weight_bakery._attached import Attached
 from weight_bakery._base import BaseImage, BaseLayer, read_base
 from weight_bakery._blobs import BytesBlob, LayerBlob, RemoteBlob
 from weight_bakery._built import built_layer, known_layers, locked_files
@@ -253,8 +255,10 @@ class _Job:
         outcomes, built = await self._move_layers(base_layers)
         files, revision, config, manifest = self._documents(built)
         flat = [layer for layer, _ in built]
-        await self._publish(config, manifest)
-        self._write_lock(manifest.digest, revision, files, built)
+        entry = self._entry(manifest.digest, revision, files, built)
+        attached = await self._publish(config, manifest, entry)
+        if self._request.lock is not None:
+            update_lock(self._request.lock, lock_target(parts.target, self._request.lock), entry)
         receipts = [
             *(
                 LayerReceipt("base", item.label, layer.digest, layer.size, 0, outcome)
@@ -282,6 +286,7 @@ class _Job:
             sent_bytes=self._sent_bytes,
             hashed_bytes=self._hashed_bytes,
             seconds=0.0,
+            attached=attached,
         )
 
     async def _move_layers(
@@ -402,12 +407,14 @@ class _Job:
             with suppress(OSError):  # a note is made of it when the bake ends
                 self._cache.save()
 
-    async def _publish(self, config: Document, manifest: Document) -> None:
+    async def _publish(self, config: Document, manifest: Document, entry: LockEntry) -> tuple[Attached, ...]:
         if not await self._store.has_blob(config.digest, config.size):
             await self._store.write_blob(BytesBlob(config.content), lambda _: None)
         stored = StoredManifest(manifest.media_type, manifest.content, manifest.digest)
+        attached = await attest(self._store, stored, entry, self._progress) if self._request.attest else ()
         assert self._parts.target.tag is not None
         await self._store.write_manifest(stored, self._parts.target.tag)
+        return attached
 
     async def _check_space(self) -> None:
         store = self._store
@@ -438,22 +445,20 @@ class _Job:
         config = build_config(identity, flat, parts.base)
         return files, revision, config, build_manifest(config, identity, flat, parts.base)
 
-    def _write_lock(
+    def _entry(
         self,
         image_digest: str,
         revision: str,
         files: Sequence[LockedFile],
         built: Sequence[tuple[BuiltLayer, dict[str, str]]],
-    ) -> None:
+    ) -> LockEntry:
         parts = self._parts
-        if self._request.lock is None:
-            return
         layers = []
         for planned, (layer, sha256s) in zip(parts.layers, built, strict=True):
             content = planned.key(sha256s)
             assert content is not None
             layers.append(LockedLayer(layer.role, layer.digest, layer.size, content))
-        entry = LockEntry(
+        return LockEntry(
             kind=parts.inventory.kind,
             model=parts.inventory.model,
             revision=revision,
@@ -464,7 +469,7 @@ class _Job:
             layers=tuple(layers),
             image_digest=image_digest,
             base_digest=parts.base.digest if parts.base else None,
-            source=lock_source(self._request.model, self._request.lock),
+            source=lock_source(self._request.model, self._request.lock) if self._request.lock else None,
             base=self._request.base,
             include=self._request.include,
             exclude=self._request.exclude,
@@ -472,7 +477,6 @@ class _Job:
             gated=parts.inventory.gated,
             resharded=locked_splits(parts.splits),
         )
-        update_lock(self._request.lock, lock_target(parts.target, self._request.lock), entry)
 
     def _base_label(self, number: int) -> str:
         assert self._parts.base is not None

@@ -13,6 +13,7 @@ BakeryError
   RegistryError           a registry; carries `status`
     RegistryDenied  RegistryTooLarge  RegistryUnreachable  DigestMismatch
   LockError               weights.lock
+  SigningError            cosign, after the image was baked
 """
 
 from redaction import redact
@@ -117,3 +118,7 @@ class DigestMismatch(RegistryError):
 
 class LockError(BakeryError):
     """weights.lock is damaged, foreign, or written by a newer version."""
+
+
+class SigningError(BakeryError):
+    """cosign could not be run, or refused; the image is there and whole, but not signed."""

@@ -38,6 +38,11 @@ class RegistryStore:
         self._uploader = Uploader(self._http, Habits(rules_for(reference.host)), self.has_blob, progress)
         self._http.auth.want(f"repository:{reference.repository}:{'pull,push' if write else 'pull'}")
 
+    @property
+    def http(self) -> RegistryHttp:
+        """Requests to this repository, for what stands beside images."""
+        return self._http
+
     async def read_manifest(self, target: str | None) -> StoredManifest | None:
         """Fetch a manifest or index by tag or digest."""
         response, body = await self._http.exchange(
