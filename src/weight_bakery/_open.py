@@ -5,6 +5,7 @@ from pathlib import Path
 from weight_bakery._events import Progress
 from weight_bakery._layout import LayoutStore
 from weight_bakery._references import (
+    BucketModel,
     CachedModel,
     FolderModel,
     ImageReference,
@@ -30,10 +31,23 @@ def open_source(model: ModelReference, request: BakeRequest, notice: Notice = ig
         from huggingface_hub.constants import HF_HUB_CACHE
 
         return open_cached(model.repository, model.revision, request.hf_cache or Path(HF_HUB_CACHE))
+    if isinstance(model, BucketModel):
+        from weight_bakery._source_s3 import BucketSource  # boto3 takes longer still
+
+        return BucketSource(model)
     from weight_bakery._source_hub import HubSource  # huggingface_hub takes a moment to import
 
     return HubSource(
         model.repository, model.revision, endpoint=request.hub_endpoint, token=request.hub_token, notice=notice
+    )
+
+
+def mountable(store: ImageStore | None, other: ImageStore | None) -> bool:
+    """Whether blobs of `other` can be taken over without moving: both are repositories of one registry."""
+    return (
+        isinstance(store, RegistryStore)
+        and isinstance(other, RegistryStore)
+        and store.reference.host == other.reference.host
     )
 
 

@@ -18,6 +18,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 _IMAGE_FORMS = "write oci:<directory>:<tag>, or <host>/<repository>[:tag]"
@@ -91,7 +92,18 @@ class CachedModel:
     revision: str | None = None
 
 
-ModelReference = FolderModel | HubModel | CachedModel
+@dataclass(frozen=True)
+class BucketModel:
+    """A model below a prefix of a bucket."""
+
+    bucket: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+ModelReference = FolderModel | HubModel | CachedModel | BucketModel
 
 SourceChoice = Literal["auto", "hub", "hf-cache"]
 """Where a repository id is looked up."""
@@ -132,6 +144,8 @@ def parse_model(text: str, source: SourceChoice = "auto") -> ModelReference:
     """
     if not text:
         raise BadRequest("--model is empty", "give a folder, or <owner>/<name> with an optional @<revision>")
+    if text.startswith("s3://"):
+        return _parse_bucket(text)
     path = Path(text).expanduser()
     looks_like_path = text.startswith(("/", "./", "../", "~")) or text in (".", "..")
     if (source == "auto" and path.is_dir()) or looks_like_path:
@@ -142,9 +156,17 @@ def parse_model(text: str, source: SourceChoice = "auto") -> ModelReference:
     if not _HUB_ID.fullmatch(repository) or ".." in repository or (at and not revision):
         raise BadRequest(
             f"--model {text!r} is neither a folder nor a Hub repository id",
-            "write a folder's path, or <owner>/<name> with an optional @<revision>",
+            "write a folder's path, <owner>/<name> with an optional @<revision>, or s3://<bucket>/<prefix>",
         )
     return (CachedModel if source == "hf-cache" else HubModel)(repository, revision or None)
+
+
+def _parse_bucket(text: str) -> BucketModel:
+    bucket, _, prefix = text.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    if not _BUCKET.fullmatch(bucket) or "//" in prefix:
+        raise BadRequest(f"--model {text!r} names no bucket and prefix", "write s3://<bucket>/<prefix>")
+    return BucketModel(bucket, prefix)
 
 
 def image_name(model_id: str) -> str:
