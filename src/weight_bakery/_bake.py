@@ -3,48 +3,41 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from weight_bakery._attach import attest
 from weight_bakery._attached import Attached
-from weight_bakery._base import BaseImage, BaseLayer, read_base
-from weight_bakery._blobs import BytesBlob, LayerBlob, RemoteBlob
-from weight_bakery._built import built_layer, known_layers, locked_files
+from weight_bakery._base import read_base
+from weight_bakery._blobs import BytesBlob
+from weight_bakery._built import known_layers, locked_files
 from weight_bakery._checks import check_model
 from weight_bakery._digest_cache import DigestCache
-from weight_bakery._errors import BakeryError, DigestMismatch, SourceDamaged
-from weight_bakery._events import LayerAdvanced, LayerFinished, LayerPlanned, Note, Outcome, Planned, Progress, silent
+from weight_bakery._events import LayerPlanned, Note, Planned, Progress, silent
 from weight_bakery._image import BuiltLayer, Document, ModelIdentity, build_config, build_manifest
 from weight_bakery._layer_rule import LAYER_RULE
-from weight_bakery._layers import Layer, LayerDigests
 from weight_bakery._layout import LayoutStore
-from weight_bakery._limits import check_sizes, compare_shards, layer_limit, locked_splits, places, split_digests
+from weight_bakery._limits import check_sizes, layer_limit, locked_splits
 from weight_bakery._lock import (
     LockedFile,
     LockedLayer,
     LockEntry,
-    WeightsLock,
     content_revision,
     lock_source,
     lock_target,
     read_lock,
     update_lock,
 )
+from weight_bakery._moves import Mover, Parts
 from weight_bakery._open import mountable, open_source, open_store
 from weight_bakery._plan import code_layer, deps_layer, model_layers
-from weight_bakery._references import ImageReference, check_name, image_name, parse_image, parse_model, parse_target
-from weight_bakery._registry import RegistryStore
+from weight_bakery._references import check_name, image_name, parse_image, parse_model, parse_target
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, LayerReceipt, PlannedFile, PlannedLayer
-from weight_bakery._reshard import Split, reshard
-from weight_bakery._selection import Selection, select
-from weight_bakery._sources import Inventory, WeightSource
+from weight_bakery._reshard import reshard
+from weight_bakery._selection import select
 from weight_bakery._stores import ImageStore, StoredManifest
 from weight_bakery._threads import Threads, abandonable
-from weight_bakery._turns import Turns, notices
-
-_FETCHES = 3
-"""A file whose bytes are not what its source promised is fetched so often before the bake gives up."""
+from weight_bakery._turns import notices
 
 
 def bake(request: BakeRequest, *, progress: Progress = silent) -> BakeReceipt:
@@ -74,25 +67,6 @@ async def plan_bake_async(request: BakeRequest) -> BakePlan:
     """`plan_bake` for callers that have an event loop."""
     async with _opened(request, create=False, progress=silent) as job:
         return await job.plan()
-
-
-@dataclass
-class _Parts:
-    """Everything that was resolved before the first layer moves."""
-
-    target: ImageReference
-    source: WeightSource
-    inventory: Inventory
-    selection: Selection
-    name: str
-    served_name: str
-    base: BaseImage | None
-    base_store: ImageStore | None
-    layers: list[Layer]
-    splits: tuple[Split, ...]
-    whole_source: WeightSource
-    """The source before files were split."""
-    locked: WeightsLock | None
 
 
 @asynccontextmanager
@@ -143,7 +117,7 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
             cache.learn_layer(key, digest)
         unknown = {file.origin.path for layer in layers if cache.layer_digest(layer) is None for file in layer.files}
         await check_model(selection, source, unknown, threads)
-        parts = _Parts(
+        parts = Parts(
             target=target,
             source=source,
             inventory=inventory,
@@ -177,7 +151,7 @@ class _Job:
     def __init__(
         self,
         request: BakeRequest,
-        parts: _Parts,
+        parts: Parts,
         store: ImageStore | None,
         cache: DigestCache,
         threads: Threads,
@@ -189,11 +163,6 @@ class _Job:
         self._cache = cache
         self._threads = threads
         self._progress = progress
-        self._slots = asyncio.Semaphore(request.flows)
-        self._turns = Turns(lambda: parts.source.flow_limit)
-        self._elsewhere = places(parts.locked, parts.target)
-        self._hashed_bytes = 0
-        self._sent_bytes = 0
 
     @property
     def _store(self) -> ImageStore:
@@ -252,7 +221,8 @@ class _Job:
         ]
         self._progress(Planned(str(parts.target), tuple(planned)))
         await self._check_space()
-        outcomes, built = await self._move_layers(base_layers)
+        mover = Mover(parts, self._store, self._cache, self._threads, self._request.flows, self._progress)
+        outcomes, built = await mover.move()
         files, revision, config, manifest = self._documents(built)
         flat = [layer for layer, _ in built]
         entry = self._entry(manifest.digest, revision, files, built)
@@ -283,129 +253,11 @@ class _Job:
             base_digest=parts.base.digest if parts.base else None,
             layers=tuple(receipts),
             size=sum(item.size for item in planned),
-            sent_bytes=self._sent_bytes,
-            hashed_bytes=self._hashed_bytes,
+            sent_bytes=mover.sent_bytes,
+            hashed_bytes=mover.hashed_bytes,
             seconds=0.0,
             attached=attached,
         )
-
-    async def _move_layers(
-        self, base_layers: Sequence[BaseLayer]
-    ) -> tuple[list[Outcome], list[tuple[BuiltLayer, dict[str, str]]]]:
-        """Move everything, several layers at a time; the first failure stops the others."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                wholes = group.create_task(
-                    split_digests(self._parts.whole_source, self._parts.splits, self._parts.locked)
-                )
-                base = [group.create_task(self._base_layer(i, layer)) for i, layer in enumerate(base_layers)]
-                ours = [
-                    group.create_task(self._our_layer(i, layer))
-                    for i, layer in enumerate(self._parts.layers, start=len(base_layers))
-                ]
-        except BaseExceptionGroup as failures:
-            raise _most_telling(failures) from failures
-        results = [task.result() for task in ours]
-        outcomes = [*(task.result() for task in base), *(outcome for _, _, outcome in results)]
-        for layer, (_, sha256s, _) in zip(self._parts.layers, results, strict=True):
-            try:
-                compare_shards(wholes.result(), sha256s, f"models/{self._parts.name}")
-            except SourceDamaged:
-                self._cache.forget(layer)
-                raise
-        return outcomes, [(layer, sha256s) for layer, sha256s, _ in results]
-
-    async def _base_layer(self, index: int, layer: BaseLayer) -> Outcome:
-        async with self._slots:
-            outcome = await self._move_base_layer(index, layer)
-        self._progress(LayerFinished(index, outcome))
-        return outcome
-
-    async def _move_base_layer(self, index: int, layer: BaseLayer) -> Outcome:
-        source = self._parts.base_store
-        assert source is not None
-        if await self._store.has_blob(layer.digest, layer.size):
-            return "present"
-        if await self._store.mount_blob(layer.digest, source):
-            return "mounted"
-        blob = RemoteBlob(layer.digest, layer.size, lambda offset: source.stream_blob(layer.digest, offset))
-        await self._store.write_blob(blob, lambda size: self._progress(LayerAdvanced(index, "sending", size)))
-        self._sent_bytes += layer.size
-        return "sent"
-
-    async def _our_layer(self, index: int, layer: Layer) -> tuple[BuiltLayer, dict[str, str], Outcome]:
-        async with self._slots, self._turns.one():
-            try:
-                digest, sha256s, outcome = await self._move_our_layer(index, layer)
-            except DigestMismatch:
-                if self._cache.layer_digest(layer) is None:
-                    raise
-                # The remembered digest no longer fits the bytes: forget it and look at the bytes again, once.
-                self._progress(Note(f"{layer.label}: the remembered digest is wrong, hashing again"))
-                self._cache.forget(layer)
-                digest, sha256s, outcome = await self._move_our_layer(index, layer)
-        self._progress(LayerFinished(index, outcome))
-        return built_layer(layer, digest, sha256s), sha256s, outcome
-
-    async def _move_our_layer(self, index: int, layer: Layer) -> tuple[str, dict[str, str], Outcome]:
-        digest = self._cache.layer_digest(layer)
-        if digest is not None and await self._store.has_blob(digest, layer.size):
-            return digest, self._cache.known(layer), "present"
-        if digest is not None and await self._mount(digest):
-            return digest, self._cache.known(layer), "mounted"
-        blob = LayerBlob(layer, self._threads, digest)
-        begun = time.time()
-        cheap = not any(file.source is self._parts.source for file in layer.files) or self._parts.source.cheap
-        if digest is None and cheap and self._store.wants_digest(layer.size):
-            measured = await blob.measure(lambda size: self._progress(LayerAdvanced(index, "hashing", size)))
-            self._learn(layer, measured, begun)
-            self._hashed_bytes += layer.size
-            if await self._store.has_blob(measured.digest, layer.size):
-                return measured.digest, measured.files, "present"
-            if await self._mount(measured.digest):
-                return measured.digest, measured.files, "mounted"
-        digest = await self._send(index, blob)
-        self._sent_bytes += layer.size
-        if blob.result is not None:
-            self._learn(layer, blob.result, begun)
-            return digest, blob.result.files, "sent"
-        return digest, self._cache.known(layer), "sent"
-
-    async def _send(self, index: int, blob: LayerBlob) -> str:
-        """Store a layer; one that its source damaged is fetched from there again, a few times."""
-        for left in reversed(range(_FETCHES)):
-            moved = 0
-
-            def advance(size: int) -> None:
-                nonlocal moved
-                moved += size
-                self._progress(LayerAdvanced(index, "sending", size))
-
-            try:
-                return await self._store.write_blob(blob, advance)
-            except SourceDamaged as damage:
-                if not left or self._parts.source.cheap:
-                    raise
-                advance(-moved)
-                self._progress(Note(f"{damage.message}: it is fetched again"))
-        raise AssertionError("the last round returns or raises")
-
-    async def _mount(self, digest: str) -> bool:
-        """Take a layer over from another repository that the lock file says has it."""
-        store = self._store
-        if not isinstance(store, RegistryStore):
-            return False
-        for repository in self._elsewhere.get(digest, ()):
-            if await store.mount_from(digest, repository):
-                return True
-        return False
-
-    def _learn(self, layer: Layer, digests: LayerDigests, begun: float) -> None:
-        self._cache.learn(layer, digests, begun)
-        # Written down at once: a bake that is killed later knows it when it runs again.
-        if not isinstance(self._store, LayoutStore) or self._store.exists:
-            with suppress(OSError):  # a note is made of it when the bake ends
-                self._cache.save()
 
     async def _publish(self, config: Document, manifest: Document, entry: LockEntry) -> tuple[Attached, ...]:
         if not await self._store.has_blob(config.digest, config.size):
@@ -481,11 +333,3 @@ class _Job:
     def _base_label(self, number: int) -> str:
         assert self._parts.base is not None
         return f"base layer {number} of {len(self._parts.base.layers)}"
-
-
-def _most_telling(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Of several layers that failed together, report one we can explain; else the first."""
-    flat: list[BaseException] = []
-    for failure in failures.exceptions:
-        flat.append(_most_telling(failure) if isinstance(failure, BaseExceptionGroup) else failure)
-    return next((failure for failure in flat if isinstance(failure, BakeryError)), flat[0])
