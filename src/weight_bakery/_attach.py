@@ -109,6 +109,11 @@ async def read_attached(store: RegistryStore, item: Attached) -> bytes:
     return await store.read_blob(digests[0], _DOCUMENT_LIMIT)
 
 
+def expected_digests(subject: StoredManifest, entry: LockEntry) -> set[str]:
+    """Return the digests under which what a lock entry gives is attached."""
+    return {_manifest(subject, item).digest for item in attestations(entry)}
+
+
 def _manifest(subject: StoredManifest, item: Attachment) -> Document:
     document = item.document
     content = {

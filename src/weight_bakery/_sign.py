@@ -10,20 +10,39 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from redaction import redact
 from weight_bakery._errors import BadRequest, SigningError
-from weight_bakery._references import DOCKER_HUB, RegistryReference
-from weight_bakery._request import Credentials
+from weight_bakery._events import Note, Progress
+from weight_bakery._references import DOCKER_HUB, RegistryReference, parse_target
+from weight_bakery._request import BakeReceipt, BakeRequest, Credentials
 
 _LIMIT_S = 300
 _NOT_ITS_BUSINESS = frozenset(
     {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "RUNPOD_API_KEY", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE",
      "VLLM_RUNPOD_REGISTRY_PASSWORD"}
 )  # fmt: skip
+
+
+def signer(request: BakeRequest, *, key: str | None) -> Callable[[BakeReceipt, Progress], None]:
+    """Return what signs a finished bake: the image and what is attached to it.
+
+    Raises BadRequest while nothing has moved yet: for a layout, which cosign cannot sign, and without cosign.
+    """
+    target = parse_target(request.to)
+    if not isinstance(target, RegistryReference):
+        raise BadRequest(f"--sign does not go with --to {request.to}", "cosign signs images in a registry")
+    cosign = find_cosign()
+
+    def run(receipt: BakeReceipt, progress: Progress) -> None:
+        digests = [receipt.digest, *(item.digest for item in receipt.attached)]
+        sign(cosign, target, digests, key=key, credentials=request.credentials)
+        progress(Note(f"signed by cosign: the image and {len(digests) - 1} attached documents"))
+
+    return run
 
 
 def find_cosign() -> str:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from weight_bakery._attach import attached_to, expected_digests
 from weight_bakery._errors import BakeryError, DigestMismatch, LayoutError
 from weight_bakery._events import silent
 from weight_bakery._layout import LayoutStore
@@ -35,6 +36,7 @@ async def check_image(
                 _manifest(entry, manifest),
                 await _tag(entry, reference, store),
                 await _blobs(entry, manifest, store),
+                *(await _attached(entry, manifest, store)),
             ]
         finally:
             await store.close()
@@ -90,6 +92,17 @@ async def _blobs(entry: LockEntry, manifest: StoredManifest | None, store: Image
         )
         return Finding("registry", "differs", text, _AGAIN)
     return Finding("registry", "same", f"{len(wanted)} blobs are there")
+
+
+async def _attached(entry: LockEntry, manifest: StoredManifest | None, store: ImageStore) -> list[Finding]:
+    """Bill of materials and provenance: they may have been left out, so without them nothing is wrong."""
+    if manifest is None or not isinstance(store, RegistryStore):
+        return []
+    there = {item.digest for item in await attached_to(store, manifest.digest)}
+    if expected_digests(manifest, entry) <= there:
+        return [Finding("registry", "same", "bill of materials and provenance are attached")]
+    what = f"{len(there)} other documents" if there else "nothing"
+    return [Finding("registry", "skipped", f"bill of materials or provenance is not attached ({what} is)")]
 
 
 def _named(manifest: StoredManifest) -> Iterable[tuple[str, int]]:

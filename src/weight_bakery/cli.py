@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 refused or failed (one line says why), 2 wrong usage, 130 interrupted.
 """
 
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -22,13 +23,16 @@ from weight_bakery._cli_common import (
     told,
 )
 from weight_bakery._cli_rebase import rebase_command
+from weight_bakery._cli_sbom import sbom_command
 from weight_bakery._cli_status import status_command
 from weight_bakery._references import SourceChoice
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, as_json_line
 from weight_bakery._show import ProgressDisplay, display, human_size
+from weight_bakery._sign import signer
 
 __all__ = ["PASSWORD_VARIABLE", "USERNAME_VARIABLE", "ProgressDisplay", "bake_command", "human_size", "status_command"]
 
+SIGN_KEY_VARIABLE = "VLLM_RUNPOD_SIGN_KEY"
 _INTERRUPTED = "interrupted: no tag was changed; finished layers are kept, so the next run goes on from here"
 
 _EPILOG = f"""
@@ -67,6 +71,11 @@ config.json with its credential helpers. Hub token: HF_TOKEN, or a stored `hf au
 )  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path, dir_okay=False), help="Where digests are remembered.")
 @click.option("--flows", type=click.IntRange(1, 16), default=4, show_default=True, help="Layers in flight at once.")
+@click.option("--no-attest", is_flag=True, help="Attach no bill of materials and no provenance in the registry.")
+@click.option(
+    "--sign", metavar="[KEY]", is_flag=False, flag_value="",
+    help=f"Sign with cosign: with KEY, else with that in {SIGN_KEY_VARIABLE}, else keyless.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="List files and layers with their sizes; move nothing.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print progress and receipt (or the plan) as JSON lines on stdout."
@@ -89,6 +98,8 @@ def bake_command(
     lock: Path,
     cache: Path | None,
     flows: int,
+    no_attest: bool,
+    sign: str | None,
     dry_run: bool,
     as_json: bool,
     max_layer_size: int | None,
@@ -118,6 +129,7 @@ def bake_command(
             lock=lock,
             cache=cache or default_cache(to),
             flows=flows,
+            attest=not no_attest,
             max_layer_size=max_layer_size,
             credentials=credentials_from_environment(),
             docker_config=docker_folder(),
@@ -125,8 +137,11 @@ def bake_command(
         if dry_run:
             _print_plan(plan_bake(request), as_json=as_json)
             return
+        signed = None if sign is None else signer(request, key=sign or os.environ.get(SIGN_KEY_VARIABLE))
         with display(console, as_json=as_json) as progress:
             receipt = bake(request, progress=progress)
+            if signed is not None:
+                signed(receipt, progress)
         _print_receipt(receipt, lock, as_json=as_json)
 
 
@@ -172,4 +187,5 @@ def _print_receipt(receipt: BakeReceipt, lock: Path, *, as_json: bool) -> None:
 
 
 bake_command.add_command(status_command())
+bake_command.add_command(sbom_command)
 bake_command.add_command(rebase_command)
