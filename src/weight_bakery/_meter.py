@@ -14,19 +14,21 @@ _WINDOW_S = 10.0
 class _Rate:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._marks: deque[tuple[float, int]] = deque()  # from the first bytes on: what was before is no transfer
         self.done = 0
 
     def add(self, size: int) -> None:
         self.done += size
         now = self._clock()
-        if now - self._marks[-1][0] >= _WINDOW_S / 20:
+        if not self._marks or now - self._marks[-1][0] >= _WINDOW_S / 20:
             self._marks.append((now, self.done))
         while len(self._marks) > 2 and now - self._marks[1][0] > _WINDOW_S:
             self._marks.popleft()
 
     def per_second(self) -> float | None:
         """Bytes per second, None when nothing can be said."""
+        if not self._marks:
+            return None
         then, before = self._marks[0]
         seconds = self._clock() - then
         return (self.done - before) / seconds if seconds > 0 and self.done > before else None

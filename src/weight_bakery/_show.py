@@ -39,7 +39,7 @@ def human_size(size: int) -> str:
 class ProgressDisplay:
     """A `Progress` callable and a context manager; call it with events between enter and exit."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._bars = console.is_terminal
         self._progress = Progress(
@@ -58,8 +58,9 @@ class ProgressDisplay:
         self._moved: dict[int, int] = {}
         self._finished_bytes = 0
         self._total: TaskID | None = None
-        self._line_at = time.monotonic()
-        self._meter = Meter()
+        self._clock = clock
+        self._line_at = clock()
+        self._meter = Meter(clock)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -99,7 +100,7 @@ class ProgressDisplay:
         self._moved[event.index] += event.size
         self._progress.update(self._tasks[event.index], completed=self._moved[event.index])
         self._update_total()
-        now = time.monotonic()
+        now = self._clock()
         if not self._bars and now - self._line_at >= _LINE_EVERY_S:
             self._line_at = now
             self._line(f"{event.activity} {layer.label}: {_standing(self._meter.layer(event.index))}")
