@@ -225,7 +225,7 @@ def _from_entry(entry: dict[str, Any], path: Path, host: str) -> Credentials | N
     if entry.get("auth"):
         register_secret(str(entry["auth"]))
         try:
-            username, _, password = base64.b64decode(str(entry["auth"])).decode().partition(":")
+            username, _, password = base64.b64decode(str(entry["auth"]), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError) as error:
             raise BadRequest(f"{path}: the login for {host} is damaged", "run `docker login` again") from error
     password = password.rstrip("\0")
