@@ -118,6 +118,10 @@ def test_the_rule_is_pinned() -> None:
     second = b'{"__metadata__":{"format":"pt"},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},'
     second += b'"empty":{"dtype":"U8","shape":[0],"data_offsets":[2,2]}}'
     assert shards[1].header[8:].rstrip() == second
+    digests = [hashlib.sha256(shard.header + content[shard.begin : shard.end]).hexdigest() for shard in shards]
+    document = (Path(__file__).resolve().parents[2] / "docs/layer-rule.md").read_text()
+    for shard, digest in zip(shards, digests, strict=True):
+        assert f"| `{Path(shard.path).name}` | {shard.size} | `{digest}` |" in document
 
 
 @given(
