@@ -13,6 +13,7 @@ other room of this project.
 """
 
 from weight_bakery._ambient import with_ambient
+from weight_bakery._attached import Attached
 from weight_bakery._bake import bake, bake_async, plan_bake, plan_bake_async
 from weight_bakery._errors import (
     AccessDenied,
@@ -33,6 +34,7 @@ from weight_bakery._errors import (
     RegistryError,
     RegistryTooLarge,
     RegistryUnreachable,
+    SigningError,
     SourceChanged,
     SourceDamaged,
     SourceError,
@@ -82,6 +84,7 @@ from weight_bakery._status_words import Deployed, Finding, StatusRequest
 __all__ = [
     "LAYER_RULE",
     "AccessDenied",
+    "Attached",
     "BadRequest",
     "BakePlan",
     "BakeReceipt",
@@ -130,6 +133,7 @@ __all__ = [
     "RegistryUnreachable",
     "Removal",
     "Role",
+    "SigningError",
     "SourceChanged",
     "SourceDamaged",
     "SourceError",

@@ -77,7 +77,13 @@ def sbom(entry: LockEntry) -> Document:
 
 def provenance(entry: LockEntry) -> Document:
     """Return the statement: this image was made by this bakery from these files, at this commit, on this base."""
-    materials = [_source_material(entry), *(_file_material(file) for file in entry.files)]
+    whole = {split.path: split.sha256 for split in entry.resharded if split.sha256 is not None}
+    parts = {part for split in entry.resharded if split.path in whole for part in split.parts}
+    read = {file.path: file.sha256 for file in entry.files if file.path not in parts} | whole
+    materials = [
+        _source_material(entry),
+        *({"name": path, "digest": {"sha256": sha256}} for path, sha256 in sorted(read.items())),
+    ]
     if entry.base_digest is not None:
         materials.append({"name": entry.base or "base", "digest": _digest(entry.base_digest)})
     asked = {
@@ -170,10 +176,6 @@ def _source_material(entry: LockEntry) -> dict[str, Any]:
     if _COMMIT.fullmatch(entry.revision):
         material["digest"] = {"gitCommit": entry.revision}
     return material
-
-
-def _file_material(file: LockedFile) -> dict[str, Any]:
-    return {"name": file.path, "digest": {"sha256": file.sha256}}
 
 
 def _property(name: str, value: object) -> dict[str, str]:

@@ -27,6 +27,7 @@ from weight_bakery._threads import abandonable
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PAUSE_S = 0.2
+_INDEX = ".safetensors.index.json"
 _AGAIN = "bake again: layers that did not change are not sent"
 
 
@@ -89,8 +90,8 @@ def _compare(entry: LockEntry, text: str, source: WeightSource, cache: DigestCac
         text = f"{where} is at {short(inventory.revision)}, baked from {short(entry.revision)}; {changed}"
         return Finding("source", "differs", text, _AGAIN)
     selected = select(inventory, include=entry.include, exclude=entry.exclude).files
-    locked = {file.path: file for file in entry.files}
-    there = {file.path: file for file in selected}
+    locked = _as_in_source(entry)
+    there = {file.path: file for file in selected if not (entry.resharded and file.path.endswith(_INDEX))}
     gone, new = sorted(locked.keys() - there.keys()), sorted(there.keys() - locked.keys())
     other = [
         path
@@ -104,10 +105,20 @@ def _compare(entry: LockEntry, text: str, source: WeightSource, cache: DigestCac
     return Finding("source", "differs", f"{where}: {said}", _AGAIN)
 
 
+def _as_in_source(entry: LockEntry) -> dict[str, LockedFile]:
+    """The baked files as the source has them: split files whole, and no index, which is written anew with them."""
+    if not entry.resharded:
+        return {file.path: file for file in entry.files}
+    parts = {part for split in entry.resharded for part in split.parts}
+    kept = {file.path: file for file in entry.files if file.path not in parts and not file.path.endswith(_INDEX)}
+    return kept | {split.path: LockedFile(split.path, split.size, split.sha256 or "") for split in entry.resharded}
+
+
 def _changed(entry: LockEntry, inventory: Inventory) -> str:
     """How many of the baked files differ, as far as the new commit's listing says without a download."""
     there = {file.path: file for file in inventory.files}
-    known = [file for file in entry.files if file.path not in there or there[file.path].sha256 is not None]
+    files = _as_in_source(entry).values()
+    known = [file for file in files if file.path not in there or (file.sha256 and there[file.path].sha256 is not None)]
     changed = [file for file in known if file.path not in there or there[file.path].sha256 != file.sha256]
     return f"{len(changed)} of {len(known)} large files changed"
 
@@ -115,6 +126,8 @@ def _changed(entry: LockEntry, inventory: Inventory) -> str:
 def _differs(locked: LockedFile, there: SourceFile, source: WeightSource, cache: DigestCache) -> bool:
     if there.size != locked.size:
         return True
+    if not locked.sha256:
+        return False  # a split file of a source that names no digest: its size is all the lock says about the whole
     known = cache.file_sha256(LayerFile(there.path, there.size, there.executable, source, there))
     return (known or _sha256(source, there.path)) != locked.sha256
 

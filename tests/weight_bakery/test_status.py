@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.support.tools import Crane, RegistryProcess
 from tests.weight_bakery.hub import COMMIT, running_hub
 from tests.weight_bakery.proxy import fake_registry
-from tests.weight_bakery.support import Layout, model_files, write_model
+from tests.weight_bakery.support import Layout, model_files, payload, safetensors, write_files, write_model
 from weight_bakery import (
     BadRequest,
     BakeRequest,
@@ -72,6 +72,19 @@ def test_a_folder_that_changed(baked: StatusRequest, change: object, told: str) 
     assert states(status, "source") == [("differs", told)]
     assert status.targets[0].findings[0].remedy.startswith("bake again")
     assert status.exit_code == 1
+
+
+def test_a_folder_whose_large_files_were_split(tmp_path: Path) -> None:
+    """It is compared with what it was, not with the shards in the image: the split file by its size."""
+    lock, model = tmp_path / "weights.lock", tmp_path / "Tiny"
+    content = safetensors({f"layer.{number}": payload(400_000, number) for number in range(4)})
+    write_files(model, {"config.json": b'{"model_type": "llama"}', "model.safetensors": content})
+    bake(BakeRequest(model=str(model), to=f"oci:{tmp_path}/images:v1", lock=lock, max_layer_size=1 << 20))
+    assert read_lock(lock).images["oci:images:v1"].resharded
+    look = StatusRequest(lock=lock)
+    assert states(bake_status(look), "source") == [("same", "2 files of Tiny are what was baked")]
+    (model / "model.safetensors").write_bytes(content + b"x")
+    assert states(bake_status(look), "source") == [("differs", "Tiny: changed: model.safetensors")]
 
 
 def test_a_file_that_is_not_baked_may_change(baked: StatusRequest) -> None:
