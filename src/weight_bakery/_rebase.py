@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from weight_bakery._attach import attest
 from weight_bakery._base import BaseImage, BaseLayer, read_base
 from weight_bakery._blobs import BytesBlob, RemoteBlob
 from weight_bakery._errors import BadRequest, BakeryError
@@ -155,19 +156,22 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
         if not await store.has_blob(config.digest, config.size):
             await store.write_blob(BytesBlob(config.content), lambda _: None)
         assert target.tag is not None
-        await store.write_manifest(StoredManifest(manifest.media_type, manifest.content, manifest.digest), target.tag)
+        stored = StoredManifest(manifest.media_type, manifest.content, manifest.digest)
+        entry = _entry(locked.images, reference, request.lock, baked.image.digest) if locked and request.lock else None
+        if entry is not None:
+            entry = replace(entry, image_digest=manifest.digest, base_digest=base.digest, base=request.base)
+            await attest(store, stored, entry, progress)
+        await store.write_manifest(stored, target.tag)
     finally:
         for store in stores:
             await store.close()
-    if request.lock is not None and locked is not None:
-        entry = _entry(locked.images, reference, request.lock, baked.image.digest)
+    if request.lock is not None:
         if entry is None:
             progress(
                 Note(f"{request.lock} has no entry for {reference} with digest {baked.image.digest}; left as it is")
             )
         else:
-            changed = replace(entry, image_digest=manifest.digest, base_digest=base.digest, base=request.base)
-            update_lock(request.lock, lock_target(target, request.lock), changed)
+            update_lock(request.lock, lock_target(target, request.lock), entry)
     first = len(base.layers)
     return RebaseReceipt(
         image=f"{target}@{manifest.digest}",

@@ -14,7 +14,18 @@ from click.testing import CliRunner
 from tests.support.tools import Crane, RegistryProcess
 from tests.weight_bakery.proxy import FakeRegistry, fake_registry
 from tests.weight_bakery.support import write_model
-from weight_bakery import BakeRequest, Note, StatusRequest, bake, bake_async, bake_status, bake_status_async, read_lock
+from weight_bakery import (
+    BakeRequest,
+    Note,
+    RebaseRequest,
+    StatusRequest,
+    bake,
+    bake_async,
+    bake_status,
+    bake_status_async,
+    read_lock,
+    rebase_async,
+)
 from weight_bakery._attach import Attachment, attach, attached_to, read_attached
 from weight_bakery._events import Event, silent
 from weight_bakery._image import Document
@@ -152,6 +163,23 @@ async def test_nothing_is_attached_where_nothing_is_wanted(tmp_path: Path, regis
     last = status.targets[0].findings[-1]
     assert (last.state, last.text) == ("skipped", "bill of materials or provenance is not attached (nothing is)")
     assert status.exit_code == 0
+
+
+@pytest.mark.tools
+async def test_a_rebased_image_gets_documents_of_its_own(tmp_path: Path, registry: RegistryProcess) -> None:
+    """They name the new image and the new base."""
+    lock, model, to = (
+        tmp_path / "weights.lock",
+        str(write_model(tmp_path / "Tiny")),
+        f"{registry.host}/attach/rebase:v1",
+    )
+    base = await bake_async(BakeRequest(model=model, to=f"oci:{tmp_path}/base:v1", name="base"))
+    await bake_async(BakeRequest(model=model, to=to, lock=lock))
+    await rebase_async(RebaseRequest(to, f"oci:{tmp_path}/base:v1", lock=lock))
+    status = await bake_status_async(StatusRequest(lock=lock, parts=("registry",)))
+    assert status.targets[0].findings[-1].text == "bill of materials and provenance are attached"
+    (entry,) = read_lock(lock).images.values()
+    assert base.digest.encode() in sbom(entry).content
 
 
 @pytest.mark.tools
