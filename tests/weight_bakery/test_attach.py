@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -35,6 +37,7 @@ from weight_bakery._sbom import PROVENANCE_TYPE, SBOM_TYPE, provenance, sbom
 from weight_bakery._stores import StoredManifest
 from weight_bakery.cli import bake_command
 
+MIRRORING = Path(__file__).resolve().parents[2] / "docs/how-to/mirror-images.md"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -184,13 +187,16 @@ async def test_a_rebased_image_gets_documents_of_its_own(tmp_path: Path, registr
 
 @pytest.mark.tools
 def test_a_mirror_keeps_digests_and_documents(tmp_path: Path, registry: RegistryProcess, crane: Crane) -> None:
-    """As docs/how-to/mirror-images.md says: crane copies the image, then the list of what is attached to it."""
+    """The commands of docs/how-to/mirror-images.md: crane copies the image, then the list of what is attached to it."""
     lock = tmp_path / "weights.lock"
     source, mirror = f"{registry.host}/mirror/source", f"{registry.host}/mirror/copy"
     receipt = bake(BakeRequest(model=str(write_model(tmp_path / "Tiny")), to=f"{source}:v1", lock=lock))
-    crane("copy", f"{source}@{receipt.digest}", f"{mirror}:v1")
-    documents = receipt.digest.replace(":", "-")
-    crane("copy", f"{source}:{documents}", f"{mirror}:{documents}")
+    commands = "".join(re.findall(r"```sh\n(.*?)```", MIRRORING.read_text(), re.DOTALL))
+    assert commands.count("crane copy") == 2
+    environment = {"PATH": f"{crane.program.parent}:/usr/bin:/bin", "HOME": str(tmp_path),
+                   "SOURCE": source, "MIRROR": mirror, "DIGEST": receipt.digest}  # fmt: skip
+    done = subprocess.run(["sh", "-euc", commands], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert crane("digest", f"{mirror}:v1").decode().strip() == receipt.digest
     (entry,) = read_lock(lock).images.values()
     lock.write_bytes(replace(read_lock(lock), images={f"{mirror}:v1": entry}).dump())
