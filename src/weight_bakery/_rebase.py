@@ -113,6 +113,8 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
     """`rebase` for callers that have an event loop. The tag changes last, as in a bake."""
     started = time.monotonic()
     reference = parse_image(request.image, option="IMAGE")
+    if request.to is None and reference.tag is None and reference.digest is not None:
+        raise BadRequest(f"IMAGE {reference} names no tag", "say with --to where the result goes")
     target = parse_target(request.to or request.image.partition("@")[0])
     base_reference = parse_image(request.base, option="--base")
     locked = read_lock(request.lock) if request.lock else None

@@ -126,6 +126,9 @@ def test_what_cannot_be_rebased_is_one_line(tmp_path: Path) -> None:
         rebase(RebaseRequest(f"oci:{layout}:v9", f"oci:{layout}:v1"))
     with pytest.raises(BaseImageError, match=r"--base oci:.*:v9 does not exist"):
         rebase(RebaseRequest(f"oci:{layout}:v1", f"oci:{layout}:v9"))
+    digest = json.loads((layout / "index.json").read_bytes())["manifests"][0]["digest"]
+    with pytest.raises(BadRequest, match=r"names no tag; say with --to"):
+        rebase(RebaseRequest(f"oci:{layout}@{digest}", f"oci:{layout}:v1"))
     before = (layout / "index.json").read_bytes()
     index = json.loads(before)
     manifest = strip(json.loads((layout / "blobs/sha256" / index["manifests"][0]["digest"][7:]).read_bytes()))
