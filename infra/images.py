@@ -1,8 +1,10 @@
 """Which image the stack's workers run, and by which digest.
 
-With `image` the stack says it itself. With `bake` the digest comes from the lock file that the bakery keeps
-(`weights.lock`, see docs/design/weight_bakery.md). The file is read here by its published form, because the program
-that describes the cloud must not depend on the room that moves the gigabytes. Read only; nothing is looked up.
+With `image` the stack says it itself. With `bake` the program declares a BakedImage, whose digest the provider tells:
+known where nothing has to be read, else unknown in a preview. Only where there is no base to bake on (an image for a
+registry, and images/vllm-baked/pins.json pins none) the digest comes from the lock file alone (`weights.lock`, see
+docs/design/weight_bakery.md), read here by its published form: the program that describes the cloud must not depend on
+the room that moves the gigabytes.
 """
 
 import json
@@ -15,10 +17,19 @@ from typing import Any
 from settings import DEFAULT_LOCK, DIGEST, Settings
 
 _LOCK_VERSIONS = (1, 2)
+PINS = Path("images/vllm-baked/pins.json")
+WORKER_CODE = ("images/vllm-baked/vllm_worker", "src/vllm_options", "src/redaction")
+"""Package folders of the worker, in the project."""
+WORKER_DEPENDENCIES = {True: ".local/worker-deps", False: ".local/worker-layer"}
+"""The worker's packages: for a layout, which the emulator runs on this machine, and for a registry."""
 
 
 class LockUnreadable(Exception):
     """The lock file is there but cannot be used."""
+
+
+class PinsUnreadable(Exception):
+    """The file of pinned images is there but cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +40,58 @@ class WorkerImage:
     digest: str | None
     missing: str = ""
     """Why there is no reference, and the command that helps."""
+    bake: dict[str, Any] | None = None
+    """Arguments of the BakedImage that makes it; then its outputs are reference and digest."""
 
 
-def worker_image(settings: Settings, root: Path, *, stack: str = "dev") -> WorkerImage:
+def worker_image(settings: Settings, root: Path) -> WorkerImage:
     """The stack's image. `root` is the project's folder; paths in the configuration are relative to it."""
     if settings.bake is None:
         assert settings.image is not None
         pinned = re.search(f"@({DIGEST})$", settings.image)
         return WorkerImage(settings.image, pinned.group(1) if pinned else None)
     target = settings.bake["to"]
+    layout = target.startswith("oci:")
+    base = settings.bake.get("base") or (None if layout else pinned_base(root))
+    if layout or base:
+        return WorkerImage(None, None, bake=_bake_arguments(settings, base, layout=layout))
     lock = root / settings.bake.get("lock", DEFAULT_LOCK)
     entry = _read(lock).get(lock_target(target, root, lock))
     if entry is None:
-        return WorkerImage(None, None, f"{_shown(lock, root)} has no entry for {target}; {_remedy(settings, stack)}")
+        return WorkerImage(None, None, f"{_shown(lock, root)} has no entry for {target}; {_remedy(settings)}")
     problem = _mismatch(settings, entry)
     if problem:
-        return WorkerImage(None, None, f"{_shown(lock, root)}: {target} holds {problem}; {_remedy(settings, stack)}")
+        return WorkerImage(None, None, f"{_shown(lock, root)}: {target} holds {problem}; {_remedy(settings)}")
     digest = entry.get("image_digest")
     if not isinstance(digest, str) or not re.fullmatch(DIGEST, digest):
         raise LockUnreadable(f"{_shown(lock, root)}: the entry for {target} has no usable image digest; bake again")
     return WorkerImage(f"{target}@{digest}", digest)
+
+
+def _bake_arguments(settings: Settings, base: str | None, *, layout: bool) -> dict[str, Any]:
+    assert settings.bake is not None
+    assert settings.model is not None
+    model = settings.model if settings.revision is None else f"{settings.model}@{settings.revision}"
+    return {
+        "model": settings.bake.get("from") or model,
+        "to": settings.bake["to"],
+        "base": base,
+        "served_name": settings.served_model_name or settings.model,
+        "worker_dependencies": WORKER_DEPENDENCIES[layout],
+        "worker_code": list(WORKER_CODE),
+        "lock": settings.bake.get("lock", DEFAULT_LOCK),
+    }
+
+
+def pinned_base(root: Path) -> str | None:
+    """The GPU image by digest, None while none is pinned. Raises PinsUnreadable."""
+    try:
+        pin = json.loads((root / PINS).read_text())["base"]
+        return f"{pin['image']}@{pin['digest']}" if pin["digest"] else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PinsUnreadable(f"{PINS} cannot be used: {error!r}; restore it from version control") from error
 
 
 def lock_target(target: str, root: Path, lock: Path) -> str:
@@ -90,13 +133,12 @@ def _mismatch(settings: Settings, entry: dict[str, Any]) -> str:
     return ""
 
 
-def _remedy(settings: Settings, stack: str) -> str:
-    if stack == "local":
-        return "`make up` bakes it"
+def _remedy(settings: Settings) -> str:
     assert settings.bake is not None
     model = settings.model if settings.revision is None else f"{settings.model}@{settings.revision}"
     lock = f" --lock {settings.bake['lock']}" if "lock" in settings.bake else ""
-    return f"bake it with `vllm-runpod bake --model {model} --to {settings.bake['to']}{lock}`"
+    command = f"vllm-runpod bake --model {model} --to {settings.bake['to']}{lock}"
+    return f"bake it with `{command}`, or pin a base in {PINS} and `up` bakes it"
 
 
 def _shown(lock: Path, root: Path) -> str:

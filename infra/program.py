@@ -23,7 +23,7 @@ from components import (
     VllmEndpointArgs,
     plan_vllm_endpoint,
 )
-from images import LockUnreadable, WorkerImage, worker_image
+from images import LockUnreadable, PinsUnreadable, WorkerImage, worker_image
 from redaction import register_secret
 from settings import InvalidSettings, Mistake, Settings, camel, read_settings
 from vllm_sizing import (
@@ -54,7 +54,7 @@ def run(stack: Stack) -> dict[str, Any]:
         for key in stack.secret_keys:
             register_secret(stack.config.get(key))
         settings = read_settings(stack.config, stack.secret_keys, namespace=stack.project, stack=stack.name)
-        image = worker_image(settings, stack.root, stack=stack.name)
+        image = worker_image(settings, stack.root)
         cost = hourly_cost(
             settings.gpus.pools, settings.gpu_count, settings.min_workers, settings.max_workers, snapshot()
         )
@@ -63,9 +63,9 @@ def run(stack: Stack) -> dict[str, Any]:
     except InvalidArguments as error:
         mistakes = [Mistake(_key_of(argument), _in_keys(reason)) for argument, reason in error.mistakes]
         raise pulumi.RunError(str(InvalidSettings(mistakes, stack.project, stack.name))) from error
-    except (InvalidSettings, LockUnreadable, SizingError) as error:
+    except (InvalidSettings, LockUnreadable, PinsUnreadable, SizingError) as error:
         raise pulumi.RunError(str(error)) from error
-    if image.reference is None:
+    if image.reference is None and image.bake is None:
         if not stack.preview:
             raise pulumi.RunError(f"the worker image is not baked yet: {image.missing}")
         pulumi.log.warn(f"the worker image is unknown: {image.missing}")
@@ -99,14 +99,21 @@ def _declare(
         more["network_volumes"] = [volume.volume_id]
         monthly = volume_monthly_cost(settings.volume_size, settings.volume_type or "STANDARD", snapshot())
         outputs["volumeMonthlyUsd"] = format_usd(monthly.usd)
-    endpoint = VllmEndpoint(name, VllmEndpointArgs(**arguments, **more))
+    digest: pulumi.Input[str] = unknown() if image.reference is None else image.digest or "not pinned"
+    if image.bake is not None:
+        baked = runpod.BakedImage(f"{name}-image", **image.bake)
+        more["image"], digest = baked.image, baked.digest
+        outputs["bake"] = pulumi.Output.all(
+            at=baked.baked_at, seconds=baked.bake_seconds, bytesSent=baked.bytes_to_send, bytesReused=baked.bytes_reused
+        )
+    endpoint = VllmEndpoint(name, VllmEndpointArgs(**(arguments | more)))
 
     free = _runs_here(stack)
     return outputs | {
         "endpointId": endpoint.endpoint_id,
         "openaiBaseUrl": endpoint.openai_base_url,
         "model": settings.served_model_name or settings.model,
-        "imageDigest": unknown() if image.reference is None else image.digest or "not pinned",
+        "imageDigest": digest,
         "hourlyFloorUsd": "0.00" if free else format_usd(cost.floor_usd),
         "hourlyCeilingUsd": "0.00" if free else format_usd(cost.ceiling_usd),
         "priceBasis": "this machine" if free else cost.basis,
@@ -121,7 +128,8 @@ def endpoint_arguments(settings: Settings, image: WorkerImage, *, env_is_secret:
         "model": None if settings.baked else settings.model,
         "revision": None if settings.baked else settings.revision,
         "served_model_name": settings.served_model_name,
-        "image": unknown() if image.reference is None else image.reference,
+        # Of a baked image the plan needs to know only that there is one.
+        "image": image.bake["to"] if image.bake else unknown() if image.reference is None else image.reference,
         "weights": "baked" if settings.baked else "download",
         "max_model_len": settings.max_model_len,
         "max_num_seqs": settings.max_num_seqs,

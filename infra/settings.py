@@ -27,6 +27,8 @@ BAKE = Fields(
             example="ghcr.io/you/model:v1 or oci:.local/images/model:v1",
         ),
         "lock": Text(),
+        "from": Text(),
+        "base": Text(),
     },
     required=("to",),
 )
@@ -68,8 +70,10 @@ class Settings:
     )
     bake: dict[str, str] | None = key(
         BAKE,
-        f"Worker image made by `vllm-runpod bake --to <to>`; its digest comes from the lock file (`{DEFAULT_LOCK}` "
-        "if `lock` is left out). Excludes `image`.",
+        f"Worker image that `up` bakes: `to` is where, `lock` the lock file (`{DEFAULT_LOCK}` if left out), `from` a "
+        "folder with the weights (else the Hub's `model`), `base` the image it stands on (for a registry the one "
+        "pinned in images/vllm-baked/pins.json; while that pin is empty, the digest comes from the lock file alone, "
+        "and `vllm-runpod bake` makes the image). Excludes `image`.",
     )
     weights: str | None = key(
         Text(choices=("baked", "download")),

@@ -13,8 +13,7 @@ import click
 
 from vllm_runpod import deployed_images
 from vllm_runpod.errors import CommandError, NotAProject, SetupMissing
-from vllm_runpod.local_bake import worker_code
-from vllm_runpod.project import Project, find_project
+from vllm_runpod.project import WORKER_CODE, Project, find_project
 from weight_bakery.cli import bake_command, status_command
 
 PINS = Path("images/vllm-baked/pins.json")
@@ -52,7 +51,7 @@ def with_project_defaults(options: dict[str, Any], project: Project) -> dict[str
     """
     filled = dict(options)
     if not filled["worker_code"]:
-        filled["worker_code"] = worker_code(project)
+        filled["worker_code"] = tuple(project.root / folder for folder in WORKER_CODE)
     for_registry = not str(filled["to"]).startswith("oci:")
     if filled["worker_deps"] is None:
         folder, maker = (

@@ -10,6 +10,8 @@ import yaml
 
 from vllm_runpod.errors import CommandError, NotAProject
 
+WORKER_CODE = ("images/vllm-baked/vllm_worker", "src/vllm_options", "src/redaction")
+"""Package folders of the worker's code layer, relative to the project."""
 LOCAL_STACK = "local"
 """The one stack that runs against the emulator on this machine."""
 

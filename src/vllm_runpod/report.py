@@ -7,6 +7,8 @@ import time
 import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -60,6 +62,19 @@ class Timings:
         began = time.monotonic()
         yield
         self.rows.append(Row(key, title, time.monotonic() - began))
+
+    def add_bake(self, told: Any) -> None:
+        """The bake that was part of the deployment, as the stack's output `bake` tells; no seconds if it was older."""
+        if not isinstance(told, dict):
+            return
+        try:
+            ended = datetime.fromisoformat(told["at"]).timestamp() if told["at"] else 0.0
+            # The output names the whole second.
+            seconds = float(told["seconds"]) if ended >= self._began - 1 else 0.0
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"note: the stack's output `bake` could not be read: {redact(str(error))}", file=sys.stderr)
+            return
+        self.rows.append(Row("bake", "bake the image", seconds, 1))
 
     def add_worker(self, project: Project, endpoint_id: str) -> None:
         """Phases of the endpoint's newest worker: as the emulator saw them, and as the worker itself logged them."""

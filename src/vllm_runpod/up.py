@@ -14,7 +14,6 @@ from vllm_runpod import emulator_process, emulator_view, engine, report
 from vllm_runpod.ask import Answer, ask
 from vllm_runpod.cost import ask_before_spending
 from vllm_runpod.errors import CommandError, EmulatorFailed, EngineFailed
-from vllm_runpod.local_bake import bake_local
 from vllm_runpod.project import LOCAL_STACK, Project
 
 
@@ -24,7 +23,7 @@ def say(text: str) -> None:
 
 
 def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as_json: bool) -> None:
-    """Deploy `stack` and ask its model. For stack `local` bake and start the emulator first.
+    """Deploy `stack` and ask its model. For stack `local` start the emulator first. The program itself bakes.
 
     Raises CommandError. When it is interrupted, or the program is refused before it made an endpoint, an emulator that
     it started is stopped again.
@@ -40,8 +39,6 @@ def up(project: Project, stack: str, *, assume_yes: bool, prompt: str | None, as
         _deploy(project, stack, chosen, timings, to_stderr=as_json)
         _finish(project, stack, chosen, timings, prompt, as_json)
         return
-    with timings.phase("bake", "bake the image"):
-        bake_local(project)
     running = None
     try:
         with timings.phase("emulator", "start the emulator"):
@@ -80,6 +77,7 @@ def _finish(
     project: Project, stack: str, chosen: engine.Engine, timings: report.Timings, prompt: str | None, as_json: bool
 ) -> None:
     found = engine.outputs(project, stack, chosen)
+    timings.add_bake(found.get("bake"))
     answer = None
     if prompt is not None:
         if stack == LOCAL_STACK:

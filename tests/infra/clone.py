@@ -10,17 +10,18 @@ from pathlib import Path
 from tests.infra.support import ROOT
 
 PLUGIN_ENVIRONMENT = ROOT / ".local/envs/plugin"
-NOT_NEEDED = ("tests/", "benchmarks/", "docs/", "requirements/", "tools/", "images/")
+NOT_NEEDED = ("tests/", "benchmarks/", "docs/", "requirements/", "tools/")
 """Nothing of these is read by a stack that runs."""
 
 
 class Project:
-    """A clean clone, set up, as an engine sees it: what git tracks and nothing else, no state."""
+    """A clean clone, set up, as an engine sees it: what git tracks, or will, and nothing else, no state."""
 
     def __init__(self, root: Path, engine: str = "pulumi") -> None:
         self.root = root
         self.use(engine)
-        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+        tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
         for name in tracked.stdout.split("\0"):
             if name and not name.startswith(NOT_NEEDED) and (ROOT / name).is_file():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,9 @@ class Recorder(pulumi.runtime.Mocks):
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         self.resources[f"{args.typ}::{args.name}"] = dict(args.inputs)
         outputs = dict(args.inputs)
+        if args.typ == "runpod:index:BakedImage":
+            known = {"image": f"{args.inputs['to']}@{DIGEST}", "digest": DIGEST, "bakedAt": "", "bakeSeconds": 1.5}
+            outputs |= known | {"bytesToSend": 7, "bytesReused": 3}
         if args.typ == "runpod:index:Endpoint":
             outputs["openaiBaseUrl"] = "http://cloud.example/v2/e1/openai/v1"
         return f"id-{args.name}", outputs

@@ -33,13 +33,20 @@ def test_a_baked_image_is_pinned_by_the_lock(tmp_path: Path) -> None:
     assert (image.reference, image.digest) == (f"ghcr.io/you/model:v1@{DIGEST}", DIGEST)
 
 
-def test_a_layout_is_found_by_its_place(tmp_path: Path) -> None:
-    """The lock names a layout relative to itself; the endpoint gets it relative to the project."""
-    lock_file(tmp_path / ".local/weights.lock", "oci:images/model:latest")
-    image = worker_image(
-        settings(bake={"to": "oci:.local/images/model:latest", "lock": ".local/weights.lock"}), tmp_path
-    )
-    assert image.reference == f"oci:.local/images/model:latest@{DIGEST}"
+def test_a_layout_is_baked_by_the_program(tmp_path: Path) -> None:
+    """For the emulator on this machine: no base, and the packages of this machine's Python."""
+    image = worker_image(settings(bake={"to": "oci:.local/images/model:latest", "from": "models/m"}), tmp_path)
+    assert image.reference is None
+    assert image.bake is not None
+    assert (image.bake["model"], image.bake["base"]) == ("models/m", None)
+    assert image.bake["worker_dependencies"] == ".local/worker-deps"
+
+
+def test_a_named_base_is_baked_on(tmp_path: Path) -> None:
+    """Where the stack names it, nothing has to be pinned."""
+    image = worker_image(settings(bake={"to": "ghcr.io/you/model:v1", "base": "host.example/vllm:v1"}), tmp_path)
+    assert image.bake is not None
+    assert (image.bake["base"], image.bake["model"]) == ("host.example/vllm:v1", "org/model")
 
 
 @pytest.mark.parametrize(
@@ -64,14 +71,14 @@ def test_a_branch_is_not_compared_with_a_commit(tmp_path: Path) -> None:
 
 
 def test_without_an_entry_the_command_is_named(tmp_path: Path) -> None:
-    """The way out is a command to copy; on this machine it is `make up`."""
+    """The way out is a command to copy, or a pin."""
     image = worker_image(settings(revision="v2"), tmp_path)
     assert image.reference is None
     assert image.missing == (
         "weights.lock has no entry for ghcr.io/you/model:v1; "
-        "bake it with `vllm-runpod bake --model org/model@v2 --to ghcr.io/you/model:v1`"
+        "bake it with `vllm-runpod bake --model org/model@v2 --to ghcr.io/you/model:v1`, or pin a base in "
+        "images/vllm-baked/pins.json and `up` bakes it"
     )
-    assert "`make up` bakes it" in worker_image(settings(), tmp_path, stack="local").missing
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The workers are small tasks instead of images (tests/pulumi_runpod/cloud.py); ev
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.infra.clone import PLUGIN_ENVIRONMENT, Project
-from tests.infra.support import DIGEST, lock_file
 from tests.pulumi_runpod.cloud import KEY, Cloud, live_cloud
+from tests.weight_bakery.support import Layout, write_deps, write_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,14 +44,10 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, cloud: Cloud) -> Pro
 
 
 def baked(project: Project, cloud: Cloud) -> Project:
-    """As `make up` leaves it before it deploys: an image in the lock file, the emulator's address and key."""
-    lock_file(
-        project.root / ".local/weights.lock",
-        "oci:images/smollm2-135m-instruct:latest",
-        kind="folder",
-        model="smollm2-135m-instruct",
-        served_name="HuggingFaceTB/SmolLM2-135M-Instruct",
-    )
+    """As `make up` leaves it before it deploys: a model and the worker's packages, the emulator's address and key."""
+    write_model(project.root / ".local/models/smollm2-135m-instruct", shards=1)
+    write_deps(project.root / ".local/worker-deps")
+    time.sleep(0.15)  # a file that changed just now is read again by the next run
     edit(project, "http://127.0.0.1:8900", cloud.url)
     key = project.root / ".local/emulator/api-key"
     key.parent.mkdir(parents=True)
@@ -92,16 +89,20 @@ async def test_a_whole_life(project: Project, cloud: Cloud) -> None:
     assert set(before) == {
         "pulumi:pulumi:Stack",
         "vllm-runpod:index:VllmEndpoint",
+        "runpod:index:BakedImage",
         "runpod:index:Template",
         ENDPOINT,
     }
     await run(project, "up", "--yes", "--skip-preview")
     outputs = json.loads(await run(project, "stack", "output", "--json"))
     endpoint = await cloud.call("GET", f"/v2/serverless/{outputs['endpointId']}")
-    assert endpoint["image"] == f"oci:.local/images/smollm2-135m-instruct:latest@{DIGEST}"
+    digest = outputs["imageDigest"]
+    assert Layout(project.root / ".local/images/smollm2-135m-instruct").tags() == {"latest": digest}
+    locked = json.loads((project.root / ".local/weights.lock").read_text())["images"]
+    assert [entry["image_digest"] for entry in locked.values()] == [digest]
+    assert endpoint["image"] == f"oci:.local/images/smollm2-135m-instruct:latest@{digest}"
     assert endpoint["env"] == {"MAX_MODEL_LEN": "2048", "MAX_NUM_SEQS": "4"}
     assert outputs["openaiBaseUrl"] == f"{cloud.url}/v2/{outputs['endpointId']}/openai/v1"
-    assert outputs["imageDigest"] == DIGEST
     assert (outputs["hourlyFloorUsd"], outputs["hourlyCeilingUsd"]) == ("0.00", "0.00")
     assert await steps(project) == {}
 
@@ -110,6 +111,16 @@ async def test_a_whole_life(project: Project, cloud: Cloud) -> None:
     await run(project, "up", "--yes", "--skip-preview")
     endpoint = await cloud.call("GET", f"/v2/serverless/{outputs['endpointId']}")
     assert endpoint["env"]["MAX_MODEL_LEN"] == "1024"
+    assert await steps(project) == {}
+
+    # Other weights: a new image, and the endpoint takes it in the same run.
+    write_model(project.root / ".local/models/smollm2-135m-instruct", shards=1, shard_bytes=7000)
+    time.sleep(0.15)
+    changed = await steps(project)
+    assert set(changed) == {"runpod:index:BakedImage", "runpod:index:Template", ENDPOINT}
+    await run(project, "up", "--yes", "--skip-preview")
+    endpoint = await cloud.call("GET", f"/v2/serverless/{outputs['endpointId']}")
+    assert endpoint["image"] != f"oci:.local/images/smollm2-135m-instruct:latest@{digest}"
     assert await steps(project) == {}
 
     await cloud.call("PATCH", f"/v2/serverless/{outputs['endpointId']}", {"timeout": 1000})

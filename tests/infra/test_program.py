@@ -1,5 +1,6 @@
 """The whole program under Pulumi's mocks: each committed stack, in a preview and for real."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from components import VllmEndpointArgs, worker_environment
 from images import worker_image
 from settings import read_settings
 from tests.infra.support import BASIC, DIGEST, Recorder, config, lock_file, run_mocked, stack_file
-
-LOCAL_TARGET = "oci:images/smollm2-135m-instruct:latest"
 
 
 async def run(
@@ -30,16 +29,19 @@ async def run(
 
 
 async def test_local_is_the_baked_image_on_this_machine(tmp_path: Path) -> None:
-    """Pinned by the digest of the lock file, one worker, and free."""
-    lock_file(tmp_path / ".local/weights.lock", LOCAL_TARGET, kind="folder", model="smollm2-135m-instruct",
-              served_name="HuggingFaceTB/SmolLM2-135M-Instruct")  # fmt: skip
+    """Baked by the same program, pinned by the digest that the bake gives, one worker, and free."""
     cloud, outputs = await run(tmp_path, stack_file("local"), stack="local")
+    baked = cloud.only("runpod:index:BakedImage")
+    assert baked["model"] == ".local/models/smollm2-135m-instruct"
+    assert baked["servedName"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert (baked["lock"], baked["workerDependencies"]) == (".local/weights.lock", ".local/worker-deps")
     template = cloud.only("runpod:index:Template")
     assert template["image"] == f"oci:.local/images/smollm2-135m-instruct:latest@{DIGEST}"
     assert "env" not in template
     assert cloud.only("runpod:index:Endpoint")["env"] == {"MAX_MODEL_LEN": "2048", "MAX_NUM_SEQS": "4"}
     assert cloud.only("runpod:index:Endpoint")["workers"] == {"min": 1, "max": 1, "idleTimeout": 60}
     assert outputs == {
+        "bake": {"at": "", "seconds": 1.5, "bytesSent": 7, "bytesReused": 3},
         "endpointId": "id-vllm-runpod-local",
         "openaiBaseUrl": "http://cloud.example/v2/e1/openai/v1",
         "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -75,6 +77,28 @@ async def test_prod_is_pinned_warm_and_keeps_its_volume(tmp_path: Path, preview:
     assert (outputs["hourlyFloorUsd"], outputs["hourlyCeilingUsd"]) == ("1.91", "5.73")
     assert outputs["volumeMonthlyUsd"] == "7.00"
     assert outputs["imageDigest"] == DIGEST
+
+
+async def test_prod_with_a_pinned_base_is_baked_by_the_program(tmp_path: Path) -> None:
+    """From the Hub, onto the pinned image, with the packages for that image's Python; nothing else is needed."""
+    pins = tmp_path / "images/vllm-baked/pins.json"
+    pins.parent.mkdir(parents=True)
+    pins.write_text(json.dumps({"base": {"image": "vllm/vllm-openai:v1", "digest": DIGEST}}))
+    cloud, outputs = await run(tmp_path, stack_file("prod") | config(revision="main"), stack="prod")
+    baked = cloud.only("runpod:index:BakedImage")
+    assert (baked["model"], baked["base"]) == ("Qwen/Qwen3-8B@main", f"vllm/vllm-openai:v1@{DIGEST}")
+    assert (baked["lock"], baked["workerDependencies"]) == ("weights.lock", ".local/worker-layer")
+    assert cloud.only("runpod:index:Template")["image"] == f"ghcr.io/your-organization/qwen3-8b:v1@{DIGEST}"
+    assert outputs["imageDigest"] == DIGEST
+
+
+async def test_damaged_pins_end_the_program(tmp_path: Path) -> None:
+    """They are no reason to take another base."""
+    pins = tmp_path / "images/vllm-baked/pins.json"
+    pins.parent.mkdir(parents=True)
+    pins.write_text("{")
+    with pytest.raises(pulumi.RunError, match=r"pins\.json cannot be used"):
+        await run(tmp_path, stack_file("prod"), stack="prod", preview=True)
 
 
 async def test_prod_that_is_not_baked_previews_with_an_unknown_image(tmp_path: Path) -> None:

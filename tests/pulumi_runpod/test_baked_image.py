@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -162,6 +163,21 @@ async def test_mistakes_are_told_before_anything_moves(
         await player.check(State("BakedImage", "weights"), PROGRAM | change)
     assert part in caught.value.failures[path]
     assert "--" not in caught.value.failures[path]
+    assert not (project / "images").exists()
+
+
+@pytest.mark.parametrize("damage", ["config.json", "model-00002-of-00002.safetensors", "cut off"])
+async def test_a_damaged_model_is_one_line_before_anything_moves(player: Player, project: Path, damage: str) -> None:
+    """Without its config, without a shard, with a shard that was cut off: the file is named."""
+    name = "model-00001-of-00002.safetensors" if damage == "cut off" else damage
+    path = project / "model" / name
+    if damage == "cut off":
+        os.truncate(path, path.stat().st_size - 100)
+    else:
+        path.unlink()
+    with pytest.raises(CheckFailed) as caught:
+        await player.check(State("BakedImage", "weights"), PROGRAM)
+    assert name in caught.value.failures["model"]
     assert not (project / "images").exists()
 
 

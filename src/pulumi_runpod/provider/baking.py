@@ -174,9 +174,12 @@ async def remove(inputs: Properties, root: Path, digest: str) -> Removal:
 
 
 async def bake(inputs: Properties, root: Path, progress: "Meter") -> BakeReceipt:
-    """Bake. Cancelling leaves the tag as it was. Raises BakeryError."""
-    request = request_of(inputs, root)
-    return await on_own_loop(lambda: bake_async(request, progress=progress))
+    """Bake. Cancelling leaves the tag as it was. Raises BakeryError, Refused."""
+    try:
+        request = request_of(inputs, root)
+        return await on_own_loop(lambda: bake_async(request, progress=progress))
+    except BadRequest as error:
+        raise Refused(*_in_our_words(error)) from error
 
 
 def reference_of(to: str, root: Path) -> str:

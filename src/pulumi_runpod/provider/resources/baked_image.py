@@ -126,24 +126,22 @@ class BakedImageController(Controller):
 
     async def _make(self, call: Call, inputs: Properties) -> Properties:
         """Bake, or take over what the lock says is there where the source cannot be asked."""
-        self._plans.clear()  # what is at the target is about to change
         bakery = _bakery()
-        root = self.session.project_dir
         base = {key: value for key, value in self.planned_outputs(inputs, None).items() if key not in _COMPUTED}
         try:
-            target = bakery.reference_of(str(plain(inputs["to"])), root)
-            expected = await bakery.expected(inputs, root)
+            expected = await self._expected(call, inputs)
             if expected.why_unknown and expected.digest is not None:
                 made = await self._taken_from_lock(call, inputs, expected)
             else:
-                made = bakery.baked_outputs(await self._bake(call, inputs), target)
+                made = bakery.baked_outputs(await self._bake(call, inputs, expected.image), expected.image)
         except (bakery.Refused, bakery.BakeryError) as error:
             raise _failed(error) from error
-        self._plans.clear()
+        finally:
+            self._plans.clear()  # what is at the target has changed
         self._baked.add(str(plain(inputs["to"])))
         return base | made
 
-    async def _bake(self, call: Call, inputs: Properties) -> Any:
+    async def _bake(self, call: Call, inputs: Properties, target: str) -> Any:
         bakery = _bakery()
         meter = bakery.Meter()
         task = asyncio.create_task(bakery.bake(inputs, self.session.project_dir, meter))
@@ -171,7 +169,7 @@ class BakedImageController(Controller):
                 await asyncio.wait({task})
         receipt = task.result()
         sent = bakery.amount(receipt.sent_bytes)
-        text = f"baked {receipt.image}: {sent} of {bakery.amount(receipt.size)} sent in {receipt.seconds:.1f} s"
+        text = f"baked {target}: {sent} of {bakery.amount(receipt.size)} sent in {receipt.seconds:.1f} s"
         await self.session.engine.info(call.urn, text)
         return receipt
 
