@@ -105,7 +105,14 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
             wanted = base_reference.digest or base_reference.tag
             base = await read_base(base_store, wanted, str(base_reference))
         layers = (
-            model_layers(selection, source, name, base_layers=len(base.layers) if base else 0, extra=len(workers))
+            model_layers(
+                selection,
+                source,
+                name,
+                base_layers=len(base.layers) if base else 0,
+                extra=len(workers),
+                limit=limit,
+            )
             + workers
         )
         check_sizes(layers, target)

@@ -27,24 +27,37 @@ DEPS_ROOT = "opt/vllm-worker/deps"
 _INSTALLER_TRACES = frozenset({"RECORD", "direct_url.json", "uv_cache.json", "REQUESTED", "INSTALLER"})
 
 
-def model_layers(selection: Selection, source: FileSource, name: str, *, base_layers: int, extra: int) -> list[Layer]:
-    """Plan the layers of the model: one per weight file while there is room, and one for all small files."""
+def model_layers(
+    selection: Selection, source: FileSource, name: str, *, base_layers: int, extra: int, limit: int | None = None
+) -> list[Layer]:
+    """Plan the layers of the model: one per weight file while there is room, and one for all small files.
+
+    Where files share layers and these would be larger than `limit`, fewer files share one, as far as there is room.
+    """
     large = [file for file in selection.others if file.size >= LARGE_FILE]
     small = [file for file in selection.others if file.size < LARGE_FILE]
     weights = sorted([*selection.weights, *large], key=lambda file: file.path)
-    room = min(WEIGHT_LAYERS, MAX_LAYERS - base_layers - extra - bool(small))
+    most = MAX_LAYERS - base_layers - extra - bool(small)
+    room = min(WEIGHT_LAYERS, most)
     if room < 1:
         raise BadRequest(
             f"the base image has {base_layers} layers, which leaves no room below {MAX_LAYERS}",
             "squash the base image first",
         )
-    per_layer = -(-len(weights) // room)
-    groups = [weights[start : start + per_layer] for start in range(0, len(weights), per_layer)]
-    layers = [_layer("weights", group, source, f"models/{name}") for group in groups]
+    per_layer, fewest = -(-len(weights) // room), -(-len(weights) // most)
+    layers = _grouped(weights, per_layer, source, name)
+    while limit is not None and per_layer > fewest and any(layer.size > limit for layer in layers):
+        per_layer -= 1
+        layers = _grouped(weights, per_layer, source, name)
     layers.sort(key=lambda layer: (-layer.size, layer.files[0].path))
     if small:
         layers.append(_layer("files", small, source, f"models/{name}"))
     return layers
+
+
+def _grouped(weights: Sequence[SourceFile], per_layer: int, source: FileSource, name: str) -> list[Layer]:
+    groups = [weights[start : start + per_layer] for start in range(0, len(weights), per_layer)]
+    return [_layer("weights", group, source, f"models/{name}") for group in groups]
 
 
 def deps_layer(folder: Path) -> Layer:

@@ -6,6 +6,9 @@ from pathlib import Path
 from tests.weight_bakery.support import Layout, write_deps, write_model, write_package
 from weight_bakery import BakeRequest, bake
 from weight_bakery._image import BuiltLayer, ModelIdentity, build_config, build_manifest
+from weight_bakery._plan import model_layers
+from weight_bakery._selection import select
+from weight_bakery._source_folder import FolderSource
 
 IDENTITY = ModelIdentity("tiny", "owner/Tiny", "owner/Tiny", "abc")
 LAYERS = [
@@ -78,3 +81,19 @@ def test_many_weight_files_share_layers(tmp_path: Path) -> None:
     assert len([layer for layer in receipt.layers if layer.role == "weights"]) == 67
     weights = [path for path in Layout(tmp_path / "layout").files("v1") if path.endswith(".safetensors")]
     assert len(weights) == 200
+
+
+def test_fewer_files_share_a_layer_where_layers_are_limited(tmp_path: Path) -> None:
+    """200 shards of which three do not fit into a layer go in pairs: 100 layers are still within 120."""
+    model = write_model(tmp_path / "Tiny", shards=200, shard_bytes=10)
+    source = FolderSource(model)
+    selection = select(source.inventory())
+
+    def layers(limit: int | None) -> list[int]:
+        planned = model_layers(selection, source, "tiny", base_layers=10, extra=0, limit=limit)
+        return [len(layer.files) for layer in planned if layer.role == "weights"]
+
+    three = max(layer.size for layer in model_layers(selection, source, "tiny", base_layers=10, extra=0))
+    assert max(layers(None)) == max(layers(three)) == 3
+    assert layers(three - 1) == [2] * 100
+    assert layers(1) == [2] * 100, "no further: more than 120 layers there cannot be"
