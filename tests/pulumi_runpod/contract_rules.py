@@ -45,8 +45,8 @@ def _container(kind: str) -> list[Rule]:
         Rule("a word of cmd is text", kind, {"cmd": ["a", 1]}, {"cmd[1]": "must be a string"}),
         Rule("disk is at least 1", kind, {"disk": 0}, {"disk": "must be 1 or more, not 0"}),
         Rule("disk is whole", kind, {"disk": 1.5}, {"disk": "must be a whole number"}),
-        Rule("disk is finite", kind, {"disk": float("inf")}, {"disk": "must be a whole number"}),
-        Rule("disk is a size", kind, {"disk": 2**60}, {"disk": "larger than any number RunPod can keep"}),
+        Rule("disk is finite", kind, {"disk": float("inf")}, {"disk": "must be a whole number, not inf"}),
+        Rule("disk is a size", kind, {"disk": 2**60}, {"disk": "RunPod can keep exactly; give a smaller one"}),
         Rule("env is a map", kind, {"env": ["A=1"]}, {"env": "must be a map, not a list"}),
         Rule(
             "env values are text",

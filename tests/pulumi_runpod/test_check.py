@@ -23,7 +23,7 @@ def endpoint(**changes: Any) -> dict[str, Any]:
 MISTAKES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("NetworkVolume", {}, {"size": "is required: size", "dataCenter": "is required: where the volume lives"}),
     ("NetworkVolume", {**VOLUME, "size": 5}, {"size": "must be between 10 and 4096, not 5"}),
-    ("NetworkVolume", {**VOLUME, "size": 20.5}, {"size": "must be a whole number, not a number"}),
+    ("NetworkVolume", {**VOLUME, "size": 20.5}, {"size": "must be a whole number, not 20.5"}),
     ("NetworkVolume", {**VOLUME, "size": "20"}, {"size": "must be a whole number, not a string"}),
     (
         "NetworkVolume",
@@ -92,6 +92,16 @@ MISTAKES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         "Endpoint",
         endpoint(template={"id": "a", "serverless": False}, templateId="b"),
         {"templateId": "excludes template", "template": "is a template for pods"},
+    ),
+    (
+        "Endpoint",
+        endpoint(template={"id": "a", "env": "A=1"}, env=["A=1"]),
+        {"template.env": "must be a map, not a string", "env": "must be a map, not a list"},
+    ),
+    (
+        "Endpoint",
+        endpoint(templateId=UNKNOWN, env={"A": 1, "B=": "x"}),
+        {"env.A": "must be a string, not a number", 'env["B="]': "is no name for an environment variable"},
     ),
     ("Endpoint", endpoint(readyProbe="ping"), {"readyProbe": "must be an object"}),
     (

@@ -90,6 +90,9 @@ def check_value(kind: Type, value: Value, path: str, failures: list[Failure], *,
         case Integer():
             if isinstance(value, float) and value.is_integer():
                 value = int(value)
+            if isinstance(value, float):
+                shown = "" if hidden else f", not {value:g}"
+                return _fail(failures, path, f"must be a whole number{shown}", value)
             if isinstance(value, bool) or not isinstance(value, int):
                 return _fail(failures, path, f"must be a whole number, not {_describe(value)}", value)
             return _check_range(kind.minimum, kind.maximum, value, path, failures, hidden)
@@ -191,7 +194,7 @@ def _check_range(
         limits = f"between {low:g} and {high:g}" if low is not None and high is not None else f"{low:g} or more"
         return _fail(failures, path, f"must be {limits}{shown}", value)
     if abs(value) > _LARGEST:
-        return _fail(failures, path, f"is larger than any number RunPod can keep exactly{shown}", value)
+        return _fail(failures, path, "is larger than any number RunPod can keep exactly; give a smaller one", value)
     return value
 
 

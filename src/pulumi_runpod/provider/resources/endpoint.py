@@ -11,6 +11,7 @@ from pulumi_runpod.provider.reading import mark_secrets
 from pulumi_runpod.provider.resources.base import Call, Collection, Difference, Json
 from pulumi_runpod.provider.resources.cloud_rules import CloudRules
 from pulumi_runpod.provider.resources.container import ContainerController
+from pulumi_runpod.provider.resources.container_rules import check_container
 from pulumi_runpod.provider.resources.endpoint_rules import check_rules, fill_idle_timeout
 from pulumi_runpod.provider.template_content import content_of, merge, unknown_content, unresolved
 from pulumi_runpod.provider.values import UNKNOWN, Properties, Secret, Value, has_unknown, plain
@@ -19,6 +20,8 @@ from runpod_rest import BadRequest, Client, NetworkError, NotFound, RunPodError
 _TIMEOUT_S = 20 * 60.0
 _RELEASING = {"image", "args", "entrypoint", "cmd", "disk", "env", "ports", "registry", "gpu", "cpu"}
 """A change of these makes a new release (runpod-api.md §1.2, Timing)."""
+
+_ENV = [field for field in ENDPOINT.fields if field.wire == "env"]
 
 
 class EndpointController(ContainerController):
@@ -31,7 +34,14 @@ class EndpointController(ContainerController):
     # Check and Diff.
 
     async def prepare(self, call: Call, news: Properties, failures: list[Failure]) -> Properties:
-        news = _trimmed(news)
+        own = news.get("env")
+        merged = await self._with_template(call, _trimmed(news), failures)
+        if own is not None and plain(own) is not UNKNOWN and plain(merged.get("env")) is UNKNOWN:
+            # Under content that is not known the own variables would be checked only when it is too late.
+            check_container(check_fields(_ENV, {"env": own}, failures), failures)
+        return merged
+
+    async def _with_template(self, call: Call, news: Properties, failures: list[Failure]) -> Properties:
         template, template_id = news.pop("template", None), news.get("templateId")
         if template is not None and template_id is not None:
             failures.append(Failure("templateId", "excludes template; give one of them"))
