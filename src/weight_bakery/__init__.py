@@ -40,6 +40,9 @@ from weight_bakery._errors import (
     SourceError,
     SourceUnavailable,
     UnsafePath,
+    VolumeDenied,
+    VolumeError,
+    VolumeUnreachable,
 )
 from weight_bakery._events import (
     Event,
@@ -76,6 +79,8 @@ from weight_bakery._request import (
     PlannedLayer,
     as_json_line,
 )
+from weight_bakery._seed import plan_seed, seed_volume
+from weight_bakery._seed_request import SeedFile, SeedPlan, SeedReceipt, SeedRequest
 from weight_bakery._sources import FileSource, Inventory, Reader, SourceFile, SourceKind, WeightSource
 from weight_bakery._standing import Removal, locked_image, remove_image_async, standing_digest_async
 from weight_bakery._status import Status, TargetStatus, bake_status, bake_status_async
@@ -133,6 +138,10 @@ __all__ = [
     "RegistryUnreachable",
     "Removal",
     "Role",
+    "SeedFile",
+    "SeedPlan",
+    "SeedReceipt",
+    "SeedRequest",
     "SigningError",
     "SourceChanged",
     "SourceDamaged",
@@ -144,6 +153,9 @@ __all__ = [
     "StatusRequest",
     "TargetStatus",
     "UnsafePath",
+    "VolumeDenied",
+    "VolumeError",
+    "VolumeUnreachable",
     "WeightSource",
     "WeightsLock",
     "as_json_line",
@@ -160,10 +172,12 @@ __all__ = [
     "parse_target",
     "plan_bake",
     "plan_bake_async",
+    "plan_seed",
     "read_lock",
     "rebase",
     "rebase_async",
     "remove_image_async",
+    "seed_volume",
     "silent",
     "standing_digest_async",
     "with_ambient",

@@ -13,6 +13,8 @@ BakeryError
   RegistryError           a registry; carries `status`
     RegistryDenied  RegistryTooLarge  RegistryUnreachable  DigestMismatch
   LockError               weights.lock
+  VolumeError             a network volume's S3 API
+    VolumeDenied  VolumeUnreachable
   SigningError            cosign, after the image was baked
 """
 
@@ -118,6 +120,18 @@ class DigestMismatch(RegistryError):
 
 class LockError(BakeryError):
     """weights.lock is damaged, foreign, or written by a newer version."""
+
+
+class VolumeError(BakeryError):
+    """A network volume refused something, or holds what it should not."""
+
+
+class VolumeDenied(VolumeError):
+    """No login for the volume, or one that may not do this."""
+
+
+class VolumeUnreachable(VolumeError):
+    """The volume did not answer, or only with failures, after several tries."""
 
 
 class SigningError(BakeryError):

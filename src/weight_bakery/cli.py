@@ -24,6 +24,7 @@ from weight_bakery._cli_common import (
 )
 from weight_bakery._cli_rebase import rebase_command
 from weight_bakery._cli_sbom import sbom_command
+from weight_bakery._cli_seed import seed_command
 from weight_bakery._cli_status import status_command
 from weight_bakery._references import SourceChoice
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, as_json_line
@@ -189,3 +190,4 @@ def _print_receipt(receipt: BakeReceipt, lock: Path, *, as_json: bool) -> None:
 bake_command.add_command(status_command())
 bake_command.add_command(sbom_command)
 bake_command.add_command(rebase_command)
+bake_command.add_command(seed_command)
