@@ -19,7 +19,7 @@ def with_ambient(request: BakeRequest, environ: Mapping[str, str] | None = None)
     environ = os.environ if environ is None else environ
     return replace(
         request,
-        credentials=request.credentials or ambient_credentials(environ),
+        credentials=request.credentials or credentials_from_environment(environ),
         docker_config=request.docker_config or docker_folder(environ),
         cache=request.cache or default_cache(request.to, environ),
     )
@@ -38,7 +38,7 @@ def docker_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
 
 
-def ambient_credentials(environ: Mapping[str, str] = os.environ) -> Credentials | None:
+def credentials_from_environment(environ: Mapping[str, str] = os.environ) -> Credentials | None:
     """The login for the target's registry, if the variables are set."""
     username, password = environ.get(USERNAME_VARIABLE), environ.get(PASSWORD_VARIABLE)
     register_secret(password)

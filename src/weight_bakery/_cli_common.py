@@ -1,22 +1,33 @@
 """What the bakery's commands share: logins, the place of the digest cache, and errors as one line."""
 
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 from rich.console import Console
 
-from redaction import redact, register_secret
-from weight_bakery._errors import BadRequest, BakeryError
-from weight_bakery._references import LayoutReference, parse_target
-from weight_bakery._request import Credentials
+from redaction import redact
+from weight_bakery._ambient import (
+    PASSWORD_VARIABLE,
+    USERNAME_VARIABLE,
+    credentials_from_environment,
+    default_cache,
+    docker_folder,
+)
+from weight_bakery._errors import BakeryError
 
-USERNAME_VARIABLE = "VLLM_RUNPOD_REGISTRY_USERNAME"
-PASSWORD_VARIABLE = "VLLM_RUNPOD_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name, not a password
+__all__ = [
+    "PASSWORD_VARIABLE",
+    "USERNAME_VARIABLE",
+    "Size",
+    "credentials_from_environment",
+    "default_cache",
+    "docker_folder",
+    "told",
+]
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(i)?b?)")
 
 
@@ -55,25 +66,3 @@ def told(console: Console, *, exit_code: int = 1, interrupted: str = "interrupte
     except KeyboardInterrupt:
         console.print(interrupted, style="yellow", soft_wrap=True)
         raise click.exceptions.Exit(130) from None
-
-
-def default_cache(to: str | None = None) -> Path | None:
-    """A layout remembers by itself; for registries the digests go to the user's cache folder."""
-    if to is not None and isinstance(parse_target(to), LayoutReference):
-        return None
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "vllm-runpod" / "digests.json"
-
-
-def docker_folder() -> Path:
-    """Where Docker keeps its logins."""
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-
-
-def credentials_from_environment() -> Credentials | None:
-    """The login for the target's registry, if the variables are set."""
-    username, password = os.environ.get(USERNAME_VARIABLE), os.environ.get(PASSWORD_VARIABLE)
-    register_secret(password)
-    if bool(username) != bool(password):
-        raise BadRequest(f"only one of {USERNAME_VARIABLE} and {PASSWORD_VARIABLE} is set", "set both or neither")
-    return Credentials(username, password) if username and password else None
