@@ -28,13 +28,14 @@ from weight_bakery._lock import (
     read_lock,
     update_lock,
 )
-from weight_bakery._moves import Mover, Parts
+from weight_bakery._moves import Mover, Parts, elsewhere
 from weight_bakery._open import mountable, open_source, open_store
 from weight_bakery._plan import code_layer, deps_layer, model_layers
 from weight_bakery._references import check_name, image_name, parse_image, parse_model, parse_target
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, LayerReceipt, PlannedFile, PlannedLayer
 from weight_bakery._reshard import reshard
 from weight_bakery._selection import select
+from weight_bakery._source_image import known_to
 from weight_bakery._stores import ImageStore, StoredManifest
 from weight_bakery._threads import Threads, abandonable
 from weight_bakery._turns import notices
@@ -122,6 +123,8 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
             progress(Note(cache.note))
         for key, digest in (locked.known_layers() if locked else {}).items():
             cache.learn_layer(key, digest)
+        for key, digest in known_to(whole_source).items():
+            cache.learn_layer(key, digest)
         unknown = {file.origin.path for layer in layers if cache.layer_digest(layer) is None for file in layer.files}
         await check_model(selection, source, unknown, threads)
         parts = Parts(
@@ -193,10 +196,13 @@ class _Job:
             )
             for number, layer in enumerate(parts.base.layers if parts.base else (), start=1)
         ]
+        held = elsewhere(parts)
         for layer in parts.layers:
             digest = self._cache.layer_digest(layer)
             present = await self._present(digest, layer.size) if digest else None
-            layers.append(PlannedLayer(layer.role, layer.label, layer.size, len(layer.files), digest, present))
+            at_hand = digest in held
+            files = len(layer.files)
+            layers.append(PlannedLayer(layer.role, layer.label, layer.size, files, digest, present, at_hand))
         known = known_layers(parts.layers, self._cache)
         standing = await self._store.read_manifest(parts.target.tag) if self._store_or_none is not None else None
         return BakePlan(

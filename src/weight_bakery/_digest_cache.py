@@ -101,7 +101,7 @@ def _stamp(file: LayerFile) -> str | None:
 
 
 def _settled(stamp: str, started: float) -> bool:
-    if stamp.startswith(("git:", "etag:")):  # named after the content, not after a moment
+    if stamp.startswith(("git:", "etag:", "blob:")):  # named after the content, not after a moment
         return True
     times = [int(part) for part in stamp.split(":")[3:]]
     # A time from the future (a clock that was set back) tells nothing: do not rely on it.

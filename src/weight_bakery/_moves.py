@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from weight_bakery._references import ImageReference
 from weight_bakery._registry import RegistryStore
 from weight_bakery._reshard import Split
 from weight_bakery._selection import Selection
+from weight_bakery._source_image import held_by
 from weight_bakery._sources import Inventory, WeightSource
 from weight_bakery._stores import ImageStore
 from weight_bakery._threads import Threads
@@ -48,6 +50,11 @@ class Parts:
     locked: WeightsLock | None
 
 
+def elsewhere(parts: Parts) -> Mapping[str, list[str]]:
+    """Repositories of the target's registry that are known to hold a layer, by the layer's digest."""
+    return {**places(parts.locked, parts.target), **held_by(parts.whole_source, parts.target)}
+
+
 class Mover:
     """Puts the layers of one bake into one store."""
 
@@ -67,7 +74,7 @@ class Mover:
         self._progress = progress
         self._slots = asyncio.Semaphore(flows)
         self._turns = Turns(lambda: parts.source.flow_limit)
-        self._elsewhere = places(parts.locked, parts.target)
+        self._elsewhere = elsewhere(parts)
         self.hashed_bytes = 0
         self.sent_bytes = 0
 

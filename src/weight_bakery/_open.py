@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from weight_bakery._events import Progress
+from weight_bakery._events import Event, Note, Progress
 from weight_bakery._layout import LayoutStore
 from weight_bakery._references import (
     BucketModel,
     CachedModel,
     FolderModel,
+    ImageModel,
     ImageReference,
     LayoutReference,
     ModelReference,
@@ -19,6 +20,7 @@ from weight_bakery._registry_auth import docker_credentials
 from weight_bakery._request import BakeRequest, Credentials
 from weight_bakery._source_cache import cached_at, open_cached
 from weight_bakery._source_folder import FolderSource
+from weight_bakery._source_image import ImageSource
 from weight_bakery._sources import Notice, WeightSource, ignore
 from weight_bakery._stores import ImageStore
 
@@ -31,6 +33,8 @@ def open_source(model: ModelReference, request: BakeRequest, notice: Notice = ig
         from huggingface_hub.constants import HF_HUB_CACHE
 
         return open_cached(model.repository, model.revision, request.hf_cache or Path(HF_HUB_CACHE))
+    if isinstance(model, ImageModel):
+        return ImageSource(model, lambda: _source_store(model.image, request, notice))
     if isinstance(model, BucketModel):
         from weight_bakery._source_s3 import BucketSource  # boto3 takes longer still
 
@@ -40,6 +44,16 @@ def open_source(model: ModelReference, request: BakeRequest, notice: Notice = ig
     return HubSource(
         model.repository, model.revision, endpoint=request.hub_endpoint, token=request.hub_token, notice=notice
     )
+
+
+def _source_store(reference: ImageReference, request: BakeRequest, notice: Notice) -> ImageStore:
+    def progress(event: Event) -> None:
+        if isinstance(event, Note):
+            notice(event.text)
+
+    store = open_store(reference, request, target=False, create=False, progress=progress)
+    assert store is not None
+    return store
 
 
 def mountable(store: ImageStore | None, other: ImageStore | None) -> bool:

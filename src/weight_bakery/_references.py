@@ -103,7 +103,15 @@ class BucketModel:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
-ModelReference = FolderModel | HubModel | CachedModel | BucketModel
+@dataclass(frozen=True)
+class ImageModel:
+    """A model inside another image; without a path, where the image's own label says."""
+
+    image: ImageReference
+    path: str | None = None
+
+
+ModelReference = FolderModel | HubModel | CachedModel | BucketModel | ImageModel
 
 SourceChoice = Literal["auto", "hub", "hf-cache"]
 """Where a repository id is looked up."""
@@ -146,6 +154,8 @@ def parse_model(text: str, source: SourceChoice = "auto") -> ModelReference:
         raise BadRequest("--model is empty", "give a folder, or <owner>/<name> with an optional @<revision>")
     if text.startswith("s3://"):
         return _parse_bucket(text)
+    if text.startswith(("oci:", "image:")):
+        return _parse_image_model(text)
     path = Path(text).expanduser()
     looks_like_path = text.startswith(("/", "./", "../", "~")) or text in (".", "..")
     if (source == "auto" and path.is_dir()) or looks_like_path:
@@ -167,6 +177,13 @@ def _parse_bucket(text: str) -> BucketModel:
     if not _BUCKET.fullmatch(bucket) or "//" in prefix:
         raise BadRequest(f"--model {text!r} names no bucket and prefix", "write s3://<bucket>/<prefix>")
     return BucketModel(bucket, prefix)
+
+
+def _parse_image_model(text: str) -> ImageModel:
+    name, mark, path = text.removeprefix("image:").partition("#")
+    if mark and (not path.startswith("/") or ".." in path.split("/")):
+        raise BadRequest(f"--model {text!r}: {path!r} is no path in an image", "write it from its root: #/models/x")
+    return ImageModel(parse_image(name, option="--model"), path.rstrip("/") or None)
 
 
 def image_name(model_id: str) -> str:
