@@ -53,9 +53,14 @@ def mistakes_in_command(line: str) -> list[str]:
     words = shlex.split(line.partition(" | ")[0], comments=True)
     command: click.Command = cli()
     wrong = []
+    takes_value = False
     for word in words[1:]:
-        flag = word.partition("=")[0]
-        if flag.startswith("-"):
+        flag, equals, _ = word.partition("=")
+        if takes_value and not flag.startswith("-"):
+            takes_value = False
+        elif flag.startswith("-"):
+            options = (known for known in command.params if isinstance(known, click.Option) and flag in known.opts)
+            takes_value = not equals and all(not known.is_flag for known in options)
             if flag not in {option for known in command.params for option in known.opts} | {
                 "--help",
                 "-h",
