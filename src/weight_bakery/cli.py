@@ -44,14 +44,24 @@ Examples:
        --worker-deps .local/worker-layer \\
        --worker-code images/vllm-baked/vllm_worker --worker-code src/vllm_options --worker-code src/redaction
   bake --model ./model --to 127.0.0.1:5000/model:v1 --dry-run
+  bake --model Qwen/Qwen3-8B --source hf-cache --to oci:images:qwen3
+  bake --model s3://bucket/models/Qwen3-8B --to ghcr.io/me/qwen3-8b:v1
+  bake --model image:ghcr.io/me/qwen3-8b:v1 --to ghcr.io/me/other:v1 --base vllm/vllm-openai:v0.33.0
+  bake --model image:ghcr.io/them/llm:v2#/models/llm --to oci:images:llm
+  bake --model owner/model-GGUF --include '*Q4_K_M.gguf' --exclude '*.md' --to oci:images:gguf
 \b
 Registry login: {USERNAME_VARIABLE} and {PASSWORD_VARIABLE}, else Docker's
 config.json with its credential helpers. Hub token: HF_TOKEN, or a stored `hf auth login`.
+Buckets: AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_ENDPOINT_URL_S3, AWS_REGION.
 """
 
 
 @click.group("bake", epilog=_EPILOG, invoke_without_command=True)
-@click.option("--model", metavar="MODEL", help="Folder, or Hub repository id[@revision].  [required to bake]")
+@click.option(
+    "--model", metavar="MODEL",
+    help="Folder, Hub repository id[@revision], s3://<bucket>/<prefix>, image:<image>[#/<path>] or oci:<dir>:<tag>."
+    "  [required to bake]",
+)  # fmt: skip
 @click.option(
     "--source", type=click.Choice(get_args(SourceChoice)), default="auto", show_default=True,
     help="Where a repository id is looked up: on the Hub, or in this machine's Hugging Face cache.",

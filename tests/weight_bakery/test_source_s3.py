@@ -1,11 +1,16 @@
 """Baking from a bucket: the real boto3 against a server that answers like one, and against versitygw."""
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import boto3
 import pytest
+from boto3.s3.transfer import TransferConfig
 
+from tests.support.tools import built_tool
 from tests.weight_bakery.bucket import Bucket, running_bucket
+from tests.weight_bakery.seed_gateway import ACCESS, SECRET, VOLUME, running_gateway
 from tests.weight_bakery.support import Layout, image_root, model_files, write_files
 from weight_bakery import (
     AccessDenied,
@@ -19,6 +24,8 @@ from weight_bakery import (
     plan_bake_async,
     read_lock,
 )
+from weight_bakery._references import BucketModel
+from weight_bakery._source_s3 import BucketSource
 
 SHARD = "model-00002-of-00002.safetensors"
 
@@ -148,3 +155,27 @@ async def test_what_is_no_bucket(tmp_path: Path, text: str) -> None:
     """Refused before anything is asked."""
     with pytest.raises(BadRequest, match="names no bucket and prefix"):
         await plan_bake_async(request_for(tmp_path, text))
+
+
+@pytest.mark.tools
+async def test_a_real_gateway_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """versitygw: uploads in parts and in one, ranges and conditions; an overwritten object is noticed."""
+    files = model_files(shard_bytes=6_000_000)
+    with running_gateway(built_tool("versitygw"), tmp_path / "volumes") as host:
+        use_bucket(monkeypatch, tmp_path, f"http://{host}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        client = boto3.client("s3")
+        for path, content in files.items():
+            parts = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+            client.upload_fileobj(io.BytesIO(content), VOLUME, f"org/Tiny/{path}", Config=parts)
+        model = f"s3://{VOLUME}/org/Tiny"
+        await bake_async(request_for(tmp_path, model))
+        assert_sound(files, tmp_path)
+        source = BucketSource(BucketModel(VOLUME, "org/Tiny"))
+        source.inventory()
+        with source.open(SHARD, 5_000_000) as reader:
+            assert b"".join(iter(lambda: reader.read(1 << 20), b"")) == files[SHARD][5_000_000:]
+        client.put_object(Bucket=VOLUME, Key=f"org/Tiny/{SHARD}", Body=bytes(len(files[SHARD])))
+        with pytest.raises(SourceChanged, match="changed while"), source.open(SHARD, 5_000_000) as reader:
+            reader.read(1)
