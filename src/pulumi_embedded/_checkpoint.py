@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,22 +28,51 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 def parse_checkpoint(data: bytes, where: str) -> dict[str, Any]:
     """The file's JSON; StateError names the file and what is wrong with it."""
+    remedy = f"restore {where}.bak"
     if data.startswith(b"\x1f\x8b"):
-        data = gzip.decompress(data)
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise StateError(f"{where} is not a checkpoint: it cannot be unpacked ({error}); {remedy}") from error
     if data.startswith(_ZSTD):
         raise NotSupported(f"zstd-compressed state ({where})")
     try:
         document = json.loads(data)
     except ValueError as error:
-        raise StateError(f"{where} is not a checkpoint: {error}") from error
+        raise StateError(f"{where} is not a checkpoint: {error}; {remedy}") from error
     if not isinstance(document, dict) or "checkpoint" not in document:
-        raise StateError(f"{where} is not a checkpoint: no `checkpoint` in it")
+        raise StateError(f"{where} is not a checkpoint: no `checkpoint` in it; {remedy}")
     if document.get("version") not in (3, 4):
         raise StateError(f"{where}: checkpoint version {document.get('version')} is not supported (3 and 4 are)")
     unknown = sorted(set(document.get("features") or ()) - _KNOWN_FEATURES)
     if unknown:
         raise NotSupported(f"state features {', '.join(unknown)} ({where})")
+    if wrong := _misshapen(document["checkpoint"]):
+        raise StateError(f"{where} is damaged: {wrong}; {remedy}")
     return document
+
+
+def _misshapen(checkpoint: Any) -> str | None:
+    """What does not have a checkpoint's form, so that reading it would fail."""
+    if not isinstance(checkpoint, dict):
+        return "`checkpoint` is no object"
+    latest = checkpoint.get("latest")
+    if not isinstance(latest or {}, dict):
+        return "`latest` is no object"
+    for key in ("manifest", "secrets_providers", "metadata"):
+        if latest and not isinstance(latest.get(key) or {}, dict):
+            return f"`{key}` is no object"
+    for key in ("resources", "pending_operations"):
+        entries = (latest or {}).get(key) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            return f"`{key}` is no list of objects"
+        for index, entry in enumerate(entries):
+            state = entry if key == "resources" else entry.get("resource")
+            if not isinstance(state, dict) or not isinstance(entry.get("type"), str):
+                return f"`{key}[{index}]` has no `{'resource' if isinstance(entry.get('type'), str) else 'type'}`"
+            if missing := [name for name in ("urn", "type") if not isinstance(state.get(name), str)]:
+                return f"`{key}[{index}]` has no `{missing[0]}`"
+    return None
 
 
 def secrets_state_of(latest: Mapping[str, Any] | None, where: str) -> str:

@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - a case of a table is one line
 """The command line: flags, exit codes, what is written and what is never written, and one clear line for bad input."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -266,10 +267,17 @@ def test_a_damaged_state_is_refused(sandbox: Sandbox) -> None:
     assert "does not support the secrets provider `awskms`" in refused({"secrets_providers": {"type": "awskms"}})
     assert "does not support state features views" in refused({}, {"version": 4, "features": ["views"]})
     assert "checkpoint version 9 is not supported" in refused({}, {"version": 9})
-    sandbox.state_file.write_text("{")
-    code, output = sandbox.run("up", "--stack", STACK, "--yes")
-    assert code == 1
-    assert "is not a checkpoint" in output
+    assert "`manifest` is no object" in refused({"manifest": 3})
+    assert "`resources` is no list of objects" in refused({"resources": {"a": 1}})
+    assert "`resources[0]` has no `urn`" in refused({"resources": [{"urn": 5, "type": "a:b:C"}]})
+    assert "`pending_operations[0]` has no `resource`" in refused({"pending_operations": [{"type": "creating"}]})
+    assert "`checkpoint` is no object" in refused({}, {"checkpoint": []})
+    for damaged in (b"{", b"", b"\xff\xfe{}", b"\x1f\x8bgarbage", gzip.compress(b"{}" * 99)[:-9]):
+        sandbox.state_file.write_bytes(damaged)
+        code, output = sandbox.run("up", "--stack", STACK, "--yes")
+        assert code == 1
+        assert f"{sandbox.state_file} is not a checkpoint: " in output
+        assert f"restore {sandbox.state_file}.bak" in output
 
 
 @pytest.mark.parametrize(
