@@ -317,7 +317,7 @@ class _Job:
         files: Sequence[LockedFile],
         built: Sequence[tuple[BuiltLayer, dict[str, str]]],
     ) -> LockEntry:
-        parts = self._parts
+        parts, request = self._parts, self._request
         layers = []
         for planned, (layer, sha256s) in zip(parts.layers, built, strict=True):
             content = planned.key(sha256s)
@@ -334,7 +334,7 @@ class _Job:
             layers=tuple(layers),
             image_digest=image_digest,
             base_digest=parts.base.digest if parts.base else None,
-            source=lock_source(self._request.model, self._request.lock) if self._request.lock else None,
+            source=lock_source(request.model, request.lock, request.source) if request.lock else None,
             base=self._request.base,
             include=self._request.include,
             exclude=self._request.exclude,

@@ -17,7 +17,14 @@ from typing import Any
 from weight_bakery._errors import LockError
 from weight_bakery._layer_rule import LAYER_RULE
 from weight_bakery._layout import write_atomically
-from weight_bakery._references import FolderModel, ImageReference, LayoutReference, parse_model
+from weight_bakery._references import (
+    FolderModel,
+    ImageModel,
+    ImageReference,
+    LayoutReference,
+    SourceChoice,
+    parse_model,
+)
 
 LOCK_VERSION = 2
 """Version 2 added where an entry came from in words (`source` to `licence`); a version 1 file is read without them."""
@@ -153,9 +160,11 @@ def lock_target(reference: ImageReference, lock: Path) -> str:
     return str(reference)
 
 
-def lock_source(text: str, lock: Path) -> str | None:
+def lock_source(text: str, lock: Path, choice: SourceChoice = "auto") -> str | None:
     """What `--model` said, so that every clone can say it again; None for a folder outside the lock file's own."""
-    model = parse_model(text)
+    model = parse_model(text, choice)
+    if isinstance(model, ImageModel) and isinstance(model.image, LayoutReference):
+        return lock_target(model.image, lock) + (f"#{model.path}" if model.path else "")
     if not isinstance(model, FolderModel):
         return text
     folder, root = model.folder.resolve(), lock.resolve().parent

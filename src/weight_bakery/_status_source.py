@@ -3,6 +3,7 @@
 import hashlib
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from weight_bakery._digest_cache import DigestCache
@@ -14,6 +15,7 @@ from weight_bakery._open import open_source
 from weight_bakery._references import (
     FolderModel,
     HubModel,
+    ImageModel,
     LayoutReference,
     ModelReference,
     RegistryReference,
@@ -44,9 +46,7 @@ async def check_source(
             )
         ]  # fmt: skip
     try:
-        model = parse_model(text)
-        if isinstance(model, FolderModel):
-            model = FolderModel(request.lock.parent / model.folder)
+        model = _beside(parse_model(text, "hub" if entry.kind == "hub" else "auto"), request.lock)
         if isinstance(model, HubModel) and model.revision and _COMMIT.fullmatch(model.revision):
             return [Finding("source", "same", f"pinned to commit {short(model.revision)}")]
         source = await abandonable(lambda: _open(model, text, request))
@@ -68,7 +68,16 @@ def _open(model: ModelReference, text: str, request: StatusRequest) -> WeightSou
 
         endpoint, token = request.hub_endpoint, request.hub_token
         return HubSource(model.repository, model.revision, endpoint=endpoint, token=token, sleep=briefly)
-    return open_source(model, BakeRequest(model=text, to=""))
+    return open_source(model, BakeRequest(model=text, to="", docker_config=request.docker_config))
+
+
+def _beside(model: ModelReference, lock: Path) -> ModelReference:
+    """Folders and layouts stand in a lock file relative to it."""
+    if isinstance(model, FolderModel):
+        return FolderModel(lock.parent / model.folder)
+    if isinstance(model, ImageModel) and isinstance(model.image, LayoutReference):
+        return replace(model, image=replace(model.image, directory=lock.parent / model.image.directory))
+    return model
 
 
 def _cache_file(request: StatusRequest, reference: LayoutReference | RegistryReference) -> Path | None:
@@ -92,17 +101,23 @@ def _compare(entry: LockEntry, text: str, source: WeightSource, cache: DigestCac
     selected = select(inventory, include=entry.include, exclude=entry.exclude).files
     locked = _as_in_source(entry)
     there = {file.path: file for file in selected if not (entry.resharded and file.path.endswith(_INDEX))}
+    common = sorted(locked.keys() & there.keys())
     gone, new = sorted(locked.keys() - there.keys()), sorted(there.keys() - locked.keys())
-    other = [
-        path
-        for path in sorted(locked.keys() & there.keys())
-        if _differs(locked[path], there[path], source, cache)
-    ]  # fmt: skip
-    if not (gone or new or other):
+    other = [path for path in common if there[path].size != locked[path].size]
+    undecided = []
+    for path in common:
+        found = locked[path].sha256 if path in other else _known_sha256(there[path], source, cache)
+        if found is None:
+            undecided.append(path)
+        elif locked[path].sha256 and found != locked[path].sha256:
+            other.append(path)
+    if not (gone or new or other or undecided):
         return Finding("source", "same", f"{len(locked)} files of {where} are what was baked")
-    words = (("changed", other), ("new", new), ("gone", gone))
+    words = (("changed", sorted(other)), ("new", new), ("gone", gone), ("same size, content not known", undecided))
     said = "; ".join(f"{word}: {_some(paths)}" for word, paths in words if paths)
-    return Finding("source", "differs", f"{where}: {said}", _AGAIN)
+    if gone or new or other:
+        return Finding("source", "differs", f"{where}: {said}", _AGAIN)
+    return Finding("source", "unknown", f"{where}: {said}", "a bake reads the files and tells")
 
 
 def _as_in_source(entry: LockEntry) -> dict[str, LockedFile]:
@@ -123,13 +138,10 @@ def _changed(entry: LockEntry, inventory: Inventory) -> str:
     return f"{len(changed)} of {len(known)} large files changed"
 
 
-def _differs(locked: LockedFile, there: SourceFile, source: WeightSource, cache: DigestCache) -> bool:
-    if there.size != locked.size:
-        return True
-    if not locked.sha256:
-        return False  # a split file of a source that names no digest: its size is all the lock says about the whole
+def _known_sha256(there: SourceFile, source: WeightSource, cache: DigestCache) -> str | None:
+    """Digest of a file as far as it can be told without a download."""
     known = cache.file_sha256(LayerFile(there.path, there.size, there.executable, source, there))
-    return (known or _sha256(source, there.path)) != locked.sha256
+    return known or (_sha256(source, there.path) if source.cheap else None)
 
 
 def _sha256(source: WeightSource, path: str) -> str:

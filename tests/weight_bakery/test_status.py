@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.tools import Crane, RegistryProcess
+from tests.weight_bakery.bucket import running_bucket
 from tests.weight_bakery.hub import COMMIT, running_hub
 from tests.weight_bakery.proxy import fake_registry
 from tests.weight_bakery.support import Layout, model_files, payload, safetensors, write_files, write_model
@@ -125,6 +126,27 @@ async def test_a_branch_that_moved_on(tmp_path: Path) -> None:
         ("differs", f"owner/Tiny main is at {COMMIT[:12]}, baked from ffffffffffff; 1 of 2 large files changed")
     ]
     assert status.exit_code == 1
+
+
+async def test_a_bucket_is_compared_without_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By remembered ETag or by the bucket's checksums; where neither tells, that is what is said."""
+    lock, look = tmp_path / "weights.lock", StatusRequest(lock=tmp_path / "weights.lock", parts=("source",))
+    names = ("CONFIG_FILE", "SHARED_CREDENTIALS_FILE")
+    login = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1", **dict.fromkeys(names, "/none")}
+    async with running_bucket(model_files()) as bucket:
+        for name, value in {**login, "ENDPOINT_URL_S3": bucket.origin}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        await bake_async(BakeRequest(model="s3://models/org/Tiny", to=f"oci:{tmp_path}/images:v1", lock=lock))
+        reads = bucket.seen["GET"]
+        assert states(await bake_status_async(look), "source") == [("same", "8 files of Tiny are what was baked")]
+        (tmp_path / "images" / ".bakery" / "digests.json").unlink()
+        ((state, text),) = states(await bake_status_async(look), "source")
+        assert (state, text.partition(":")[2].partition(":")[0]) == ("unknown", " same size, content not known")
+        bucket.checksums = True
+        assert states(await bake_status_async(look), "source")[0][0] == "same"
+        bucket.files["tokenizer.json"] = b'{"version":"2.0"}'
+        assert states(await bake_status_async(look), "source") == [("differs", "Tiny: changed: tokenizer.json")]
+        assert bucket.seen["GET"] == reads + 4, "the model card, for the licence"
 
 
 async def test_no_network_is_a_finding(tmp_path: Path) -> None:
