@@ -149,6 +149,36 @@ async def test_a_bucket_is_compared_without_a_download(tmp_path: Path, monkeypat
         assert bucket.seen["GET"] == reads + 4, "the model card, for the licence"
 
 
+def test_an_image_as_source_is_found_from_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layout stands in the lock relative to it; the model in the image says from which content it is."""
+    lock = tmp_path / "weights.lock"
+    bake(BakeRequest(model=str(write_model(tmp_path / "Tiny")), to=f"oci:{tmp_path}/first:v1"))
+    bake(BakeRequest(model=f"oci:{tmp_path}/first:v1", to=f"oci:{tmp_path}/second:v1", lock=lock))
+    assert read_lock(lock).images["oci:second:v1"].source == "oci:first:v1"
+    look = StatusRequest(lock=lock, parts=("source",))
+    monkeypatch.chdir(tmp_path / "first")
+    assert states(bake_status(look), "source")[0][0] == "same"
+    (tmp_path / "Tiny" / "tokenizer.json").write_text("{}")
+    bake(BakeRequest(model=str(tmp_path / "Tiny"), to=f"oci:{tmp_path}/first:v1"))
+    assert states(bake_status(look), "source")[0][0] == "differs"
+
+
+async def test_a_hub_model_stays_one_beside_a_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock knows the kind; what lies in the working folder does not matter."""
+    lock = tmp_path / "weights.lock"
+    monkeypatch.chdir(tmp_path)
+    async with running_hub(model_files()) as hub:
+        request = BakeRequest(model="owner/Tiny", to="oci:images:v1", lock=lock, hub_endpoint=hub.origin)
+        await bake_async(request)
+        write_model(tmp_path / "owner" / "Tiny")
+        await bake_async(replace(request, source="hub"))
+        assert read_lock(lock).images["oci:images:v1"].source == "owner/Tiny"
+        status = await bake_status_async(StatusRequest(lock=lock, parts=("source",), hub_endpoint=hub.origin))
+    assert states(status, "source") == [("same", f"owner/Tiny main is still at {COMMIT[:12]}")]
+
+
 async def test_no_network_is_a_finding(tmp_path: Path) -> None:
     """Neither Hub nor registry answers: each says so in one line with a remedy, and the exit code is 2."""
     lock = tmp_path / "weights.lock"
