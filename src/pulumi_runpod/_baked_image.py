@@ -58,8 +58,9 @@ class BakedImage(pulumi.CustomResource):
     pulumi_type = "runpod:index:BakedImage"
 
     model: pulumi.Output[str]
-    """Where the weights come from: a folder (relative to the project, beginning with `./` or `.`), or a repository on
-    the Hugging Face Hub with an optional `@revision`. A branch or tag is looked up anew by every preview and `up`.
+    """Where the weights come from: a folder (relative to the project), a Hugging Face Hub repository with an optional
+    `@revision`, a bucket (`s3://<bucket>/<prefix>`), or another image (`oci:` or `image:`). A branch or tag is
+    looked up anew by every preview and `up`.
     """
     to: pulumi.Output[str]
     """The image to make: `<host>/<repository>:<tag>`, or `oci:<folder>:<tag>` for an OCI layout."""
@@ -124,9 +125,9 @@ class BakedImage(pulumi.CustomResource):
         """A model baked into a container image, pushed to a registry or written to an OCI layout; no daemon needed.
 
         :param resource_name: The resource's name in this program.
-        :param model: Where the weights come from: a folder (relative to the project, beginning with `./` or `.`),
-            or a repository on the Hugging Face Hub with an optional `@revision`. A branch or tag is looked up anew
-            by every preview and `up`.
+        :param model: Where the weights come from: a folder (relative to the project), a Hugging Face Hub repository
+            with an optional `@revision`, a bucket (`s3://<bucket>/<prefix>`), or another image (`oci:` or
+            `image:`). A branch or tag is looked up anew by every preview and `up`.
         :param to: The image to make: `<host>/<repository>:<tag>`, or `oci:<folder>:<tag>` for an OCI layout.
         :param base: Image to build on, best by digest. Its layers are mounted or streamed, never unpacked.
         :param include: Take these files too (globs); named weights are then the only ones.

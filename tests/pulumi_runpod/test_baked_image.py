@@ -213,6 +213,22 @@ async def test_the_lock_stands_in_for_what_cannot_be_asked(player: Player, proje
     assert (await preview(player, State("BakedImage", "x"), PROGRAM | {"model": "./other"}))["digest"] is UNKNOWN
 
 
+async def test_another_image_is_a_source(player: Player, project: Path) -> None:
+    """In a layout, whose folder is relative to the project like every other."""
+    made = State("BakedImage", "weights")
+    await player.up(made, PROGRAM)
+    again = State("BakedImage", "again")
+    await player.up(again, PROGRAM | {"model": "oci:images:v1", "to": "oci:others:v1"})
+    weights = [[layer["digest"] for layer in read["layers"] if layer["size"] > 5000] for read in manifests(project)]
+    assert weights[0] == weights[1] != []
+
+
+def manifests(project: Path) -> list[dict[str, Any]]:
+    """The manifests of both layouts."""
+    layouts = [Layout(project / name) for name in ("images", "others")]
+    return [json.loads(layout.blob(layout.tags()["v1"])) for layout in layouts]
+
+
 async def test_unknown_inputs_give_unknown_outputs(player: Player) -> None:
     """Nothing is asked about a target that another resource will name."""
     outputs = await preview(player, State("BakedImage", "weights"), PROGRAM | {"base": UNKNOWN})

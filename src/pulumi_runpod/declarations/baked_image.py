@@ -9,9 +9,9 @@ BAKED_IMAGE = Resource(
         Field(
             "model",
             Text(min_length=1),
-            "Where the weights come from: a folder (relative to the project, beginning with `./` or `.`), or a "
-            "repository on the Hugging Face Hub with an optional `@revision`. A branch or tag is looked up anew by "
-            "every preview and `up`.",
+            "Where the weights come from: a folder (relative to the project), a Hugging Face Hub repository with an "
+            "optional `@revision`, a bucket (`s3://<bucket>/<prefix>`), or another image (`oci:` or `image:`). A "
+            "branch or tag is looked up anew by every preview and `up`.",
             required=True,
         ),
         Field(

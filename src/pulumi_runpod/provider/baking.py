@@ -262,7 +262,9 @@ def amount(size: float) -> str:
 
 
 def _model(text: str, root: Path) -> str:
-    """A folder gets its full path; whatever else there is, the bakery reads."""
+    """A folder and a layout get their full path; whatever else there is, the bakery reads."""
+    if text.startswith(("oci:", "image:oci:")):
+        return _image(text.removeprefix("image:"), root)
     if text.startswith((".", "/", "~")) or ("://" not in text and (root / text).is_dir() and text):
         return str((root / Path(text).expanduser()).absolute())
     return text
