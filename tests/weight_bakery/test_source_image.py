@@ -22,6 +22,7 @@ from weight_bakery import (
     bake,
     bake_async,
     plan_bake,
+    read_lock,
 )
 
 FILES = {name: content for name, content in model_files().items() if name != "README.md"}
@@ -90,6 +91,15 @@ def test_into_its_own_layout_nothing_is_read(tmp_path: Path) -> None:
     assert (again.sent_bytes, again.hashed_bytes) == (0, 0)
     tags = Layout(tmp_path / "a").tags()
     assert tags["v1"] == tags["v2"]
+
+
+def test_the_lock_names_a_layout_by_its_place_beside_it(tmp_path: Path) -> None:
+    """No path of this machine gets into a file that is committed."""
+    bake(BakeRequest(model=str(write_model(tmp_path / "Tiny")), to=f"oci:{tmp_path}/a:v1"))
+    lock = tmp_path / "weights.lock"
+    bake(BakeRequest(model=f"oci:{tmp_path}/a:v1", to=f"oci:{tmp_path}/b:v1", lock=lock))
+    assert next(iter(read_lock(lock).images.values())).source == "oci:a:v1"
+    assert str(tmp_path) not in lock.read_text()
 
 
 def test_another_name_makes_other_layers_of_the_same_files(tmp_path: Path) -> None:
