@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from pulumi_runpod.provider.template_content import content_of, merge
-from pulumi_runpod.provider.values import UNKNOWN, Secret, has_unknown
+from pulumi_runpod.provider.values import UNKNOWN, Secret, has_unknown, secret_texts
 from tests.pulumi_runpod.cloud import Cloud
 from tests.pulumi_runpod.engine_player import CheckFailed, Player, State, engine
 from tests.pulumi_runpod.test_life_cycles import ENDPOINT, TEMPLATE
@@ -137,3 +137,27 @@ def test_only_the_really_secret_values_stay_secret() -> None:
     content = content_of({"id": "t", "env": Secret({"A": "1", "T": "x"}), "secretEnvKeys": ["T"]})
     assert content["env"] == {"A": "1", "T": Secret("x")}
     assert content_of({"id": "t", "env": Secret({"A": "1"})})["env"] == Secret({"A": "1"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [{"args": Secret("--key hush-hush")}, {"cmd": ["--key", Secret("hush-hush")]}, {"cmd": Secret(["hush-hush"])}],
+)
+async def test_a_secret_command_is_secret_in_every_spelling(player: Player, command: dict[str, Any]) -> None:
+    """RunPod answers with all three spellings; what one of them hides, none of the others may show in the state."""
+    template, endpoint = State("Template", "t"), State("Endpoint", "llm")
+    program = {**{key: value for key, value in TEMPLATE.items() if key not in ("args", "cmd", "entrypoint")}, **command}
+    await player.up(template, program)
+    assert await player.up(template, program) == "same"
+    await player.up(endpoint, {**OWN, "template": travelling(template)})
+    for state in (template, endpoint):
+        await player.refresh(state)
+        assert "hush-hush" in "".join(secret_texts(state.outputs))
+        assert "hush-hush" not in _shown(state.inputs) + _shown(state.outputs)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Secret):
+        return ""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return str(value) if items is None else " ".join(map(_shown, items))

@@ -11,6 +11,7 @@ from pulumi_runpod.provider.command import (
     decode_args,
     same_command,
 )
+from pulumi_runpod.provider.creating import holds_secret
 from pulumi_runpod.provider.diffing import Changes
 from pulumi_runpod.provider.resources.base import Call, Controller, Json
 from pulumi_runpod.provider.resources.cloud_rules import CloudRules
@@ -51,6 +52,12 @@ class ContainerController(Controller):
             drop = ("args",) if plain(old_inputs.get("entrypoint") or old_inputs.get("cmd")) else ("entrypoint", "cmd")
         return _without(olds, drop), _without(old_inputs, drop), _without(news, drop)
 
+    def outputs(self, answer: Json, *patterns: Properties) -> Properties:
+        outputs = super().outputs(answer, *patterns)
+        if any(holds_secret(pattern.get(key)) for pattern in patterns for key in KEYS):
+            outputs = {**outputs, **_all_secret(outputs)}
+        return outputs
+
     def planned_computed(self, outputs: Properties, olds: Properties | None) -> Properties:
         """RunPod answers with all three spellings; say those that are known."""
         if olds is not None and same_command(olds, outputs):
@@ -58,7 +65,7 @@ class ContainerController(Controller):
         args, lists = outputs.get("args"), {key: outputs.get(key) for key in ("entrypoint", "cmd")}
         if has_unknown(args) or has_unknown(lists):
             return {**outputs, **dict.fromkeys(KEYS, UNKNOWN)}
-        secret = any(isinstance(outputs.get(key), Secret) for key in KEYS)
+        secret = any(holds_secret(outputs.get(key)) for key in KEYS)
         if any(plain(value) for value in lists.values()):
             spelled: Properties = {"args": UNKNOWN}
         else:
@@ -87,6 +94,12 @@ class ContainerController(Controller):
 
     def made_by(self, item: Json, body: Json) -> bool:
         return same_command(_filled(item), body) and super().made_by(item, _without(body, KEYS))
+
+
+def _all_secret(properties: Properties) -> Properties:
+    """The spellings of the command, all secret: each says what the others say."""
+    given = {key: properties[key] for key in KEYS if key in properties}
+    return {key: value if holds_secret(value) else Secret(plain(value)) for key, value in given.items()}
 
 
 def secret_env_keys(env: Any) -> list[str]:
