@@ -15,10 +15,12 @@ from aiohttp import web
 from click.testing import CliRunner
 from huggingface_hub import snapshot_download
 
+from runpod_emulator.config import Config
 from tests.support.tools import built_tool
 from tests.weight_bakery.hub import Hub
 from tests.weight_bakery.seed_gateway import ACCESS, SECRET, VOLUME, Gate, fail, gate_before, running_gateway
 from tests.weight_bakery.support import model_files, write_files
+from vllm_options import latest_version, options, read_environment
 from weight_bakery import (
     BakeRequest,
     SeedReceipt,
@@ -239,6 +241,25 @@ async def test_a_new_revision_moves_the_reference_and_prune_deletes_one_by_one(
     assert gate[0].seen["DeleteObjects"] == 0
     assert not [path for path in (gate[1] / old.snapshot).rglob("*") if path.is_file()]
     assert_found(gate[1], files)
+
+
+async def test_a_worker_of_the_emulator_looks_where_it_was_seeded(
+    gate: tuple[Gate, Path], tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    """The folder is the emulator's for this volume; with the printed environment the worker's child finds the model."""
+    receipt = await seeded(request_for(gate[0], write_files(tmp_path / "Tiny", files)))
+    folder = Config(state_dir=tmp_path).volume_dir(VOLUME)
+    plan = read_environment(receipt.environment, options(latest_version()))
+    assert plan.problems == ()
+    assert plan.model == REPOSITORY
+    # The emulator shows the folder at /runpod-volume; here the path is rewritten instead.
+    child = {name: value.replace("/runpod-volume", str(folder), 1) for name, value in plan.environment.items()}
+    script = "import sys; from huggingface_hub import snapshot_download as find; print(find(sys.argv[1]))"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, plan.model, stdout=subprocess.PIPE, env={"PATH": os.environ["PATH"], **child}
+    )
+    found, _ = await process.communicate()
+    assert Path(found.decode().strip()) == folder / receipt.snapshot
 
 
 def _wrong_key(monkeypatch: pytest.MonkeyPatch) -> str:
