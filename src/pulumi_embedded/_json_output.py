@@ -53,7 +53,7 @@ def _detailed(step: Step) -> dict[str, Any] | None:
     detailed = step.refresh_diff.detailed if step.op == REFRESH and step.refresh_diff else step.detailed
     if detailed is None:
         return None
-    return {path: {"kind": d.kind, "inputDiff": d.input_diff} for path, d in detailed.items()}
+    return {path: {"kind": d.kind, "inputDiff": d.input_diff} for path, d in sorted(detailed.items())}
 
 
 class PreviewDocument:

@@ -14,7 +14,8 @@ _MIN_LENGTH = 4
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # RunPod API keys (rpa_), S3 secrets (rps_), Hugging Face tokens (hf_).
     (re.compile(r"\b(?:rpa|rps|hf)_[A-Za-z0-9]{8,}"), REDACTED),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}"), rf"\1 {REDACTED}"),
+    # "bearer token" is what one says of a credential, not one.
+    (re.compile(r"(?i)\b(bearer|basic)\s+(?!tokens?\b)[A-Za-z0-9._~+/=-]{4,}"), rf"\1 {REDACTED}"),
     (re.compile(r"(?i)(://)[^/\s:@]+:[^/\s@]+@"), rf"\1{REDACTED}@"),
     (
         re.compile(r"(?i)([?&](?:x-amz-[a-z-]+|signature|sig|api_key|apikey|token|key-pair-id|policy)=)[^&\s\"']+"),

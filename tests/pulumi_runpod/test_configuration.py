@@ -9,7 +9,7 @@ from pulumi.runtime.proto import provider_pb2
 from pulumi_runpod.provider.codec import to_struct
 from pulumi_runpod.provider.config import addresses, settings_from
 from pulumi_runpod.provider.values import Secret
-from runpod_rest import KeyRefused
+from runpod_rest import KeyRefused, RunPodError
 from tests.pulumi_runpod.cloud import KEY, Cloud
 from tests.pulumi_runpod.engine_player import CheckFailed, State, engine
 from tests.pulumi_runpod.test_life_cycles import VOLUME
@@ -94,6 +94,22 @@ async def test_a_missing_key_is_an_error_only_when_it_is_needed(tmp_path: Path) 
             await player.create(state, inputs)
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
         assert ".local/emulator/api-key (runpod:apiKeyFile) does not exist" in (caught.value.details() or "")
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "named"),
+    [
+        ({}, {"RUNPOD_API_BASE_URL": "ftp://x"}, "the environment variable RUNPOD_API_BASE_URL is not an http"),
+        ({"apiUrl": "ftp://x"}, {"RUNPOD_API_BASE_URL": "http://127.0.0.1:1"}, "runpod:apiUrl is not an http"),
+        ({}, {"RUNPOD_ENDPOINT_BASE_URL": "ftp://x"}, "the environment variable RUNPOD_ENDPOINT_BASE_URL is not"),
+    ],
+)
+def test_a_refused_address_names_its_source(
+    given: dict[str, str], environ: dict[str, str], named: str, tmp_path: Path
+) -> None:
+    """What has to be mended is what the address came from."""
+    with pytest.raises(RunPodError, match=named):
+        settings_from(dict(given), environ, "dev", tmp_path)
 
 
 async def test_a_refused_key_names_its_source_and_not_itself(cloud: Cloud) -> None:

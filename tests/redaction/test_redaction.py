@@ -57,6 +57,11 @@ def test_what_looks_like_a_credential_is_hidden(text: str) -> None:
     assert "0123abcd" not in redact(text)
 
 
+def test_words_about_credentials_stay() -> None:
+    """A refusal that speaks of a bearer token is readable."""
+    assert redact("invalid bearer token") == "invalid bearer token"
+
+
 def test_json_and_url_forms_are_hidden_too() -> None:
     """A secret with quotes or slashes appears encoded in bodies and URLs."""
     register_secret('pa"ss/word')

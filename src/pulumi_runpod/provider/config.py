@@ -55,11 +55,18 @@ def settings_from(inputs: Properties, environ: Mapping[str, str], stack: str, pr
     api_url, jobs_url = addresses(given, environ)
     hosts = allowed_hosts_from(environ)
     local = stack == LOCAL_STACK
-    api_url = check_destination(api_url, setting="runpod:apiUrl", allowed_hosts=hosts, loopback_only=local)
-    jobs_url = check_destination(jobs_url, setting="runpod:jobsUrl", allowed_hosts=hosts, loopback_only=local)
+    api_from = _source(given, environ, "apiUrl", "RUNPOD_API_BASE_URL")
+    api_url = check_destination(api_url, setting=api_from, allowed_hosts=hosts, loopback_only=local)
+    jobs_from = _source(given, environ, "jobsUrl", "RUNPOD_ENDPOINT_BASE_URL")
+    jobs_url = check_destination(jobs_url, setting=jobs_from, allowed_hosts=hosts, loopback_only=local)
     api_key, source, missing = _key(given, environ, project_dir)
     register_secret(api_key)
     return Settings(api_url, jobs_url, api_key, source, missing, local)
+
+
+def _source(given: Mapping[str, Any], environ: Mapping[str, str], key: str, variable: str) -> str:
+    """What to mend when an address is refused: the variable where it came from there, else the configuration key."""
+    return f"the environment variable {variable}" if not given.get(key) and environ.get(variable) else f"runpod:{key}"
 
 
 def addresses(given: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, str]:

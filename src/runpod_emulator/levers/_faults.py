@@ -59,6 +59,10 @@ KINDS = {
 }
 
 
+_REPEATED_GROUP = re.compile(r"(?<!\\)\)[*+{]")
+"""Nothing stops Python's matcher once it tries all ways to share a text out over repeats within repeats."""
+
+
 def _regex(value: Any, path: str) -> Iterator[str]:
     yield from string()(value, path)
     if isinstance(value, str):
@@ -66,6 +70,9 @@ def _regex(value: Any, path: str) -> Iterator[str]:
             re.compile(value)
         except (re.error, RecursionError, OverflowError) as error:
             yield f"{path}: '{value}' is no regular expression: {error}"
+            return
+        if _REPEATED_GROUP.search(value):
+            yield f"{path}: '{value}' repeats a group, which may match for ever; write it without (...)* or (...)+"
 
 
 def _fault(value: Any, path: str) -> Iterator[str]:

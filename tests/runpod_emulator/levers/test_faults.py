@@ -209,6 +209,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"fault": {"kind": "status", "status": 200}}, "$.fault.status: minimum"),
     ({"fault": {"kind": "edge", "status": 403}}, "$.fault: additional properties 'status'"),
     ({"fault": {"kind": "edge"}, "match": {"path": "("}}, "$.match.path: '(' is no regular expression"),
+    ({"fault": {"kind": "edge"}, "match": {"path": "/v2/(a+)+"}}, "$.match.path: '/v2/(a+)+' repeats a group"),
     ({"fault": {"kind": "edge"}, "match": {"verb": "GET"}}, "$.match: additional properties 'verb'"),
     ({"fault": {"kind": "edge"}, "chance": 2}, "$.chance: maximum"),
     ({"fault": {"kind": "edge"}, "times": 0}, "$.times: minimum"),
