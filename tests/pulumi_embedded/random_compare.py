@@ -5,12 +5,14 @@ is made by `python -m tests.pulumi_embedded.random_record`; every story in it ca
 that a changed generator is noticed rather than compared with another story's recording.
 """
 
+import ctypes
 import hashlib
 import json
 import lzma
 import multiprocessing
 import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -59,6 +61,11 @@ def differ(seeds: Iterable[int], cli: bool) -> list[tuple[int, list[str]]]:
     return results
 
 
+def die_with_parent() -> None:
+    """Workers of a pool would stay for ever when whoever wanted their work is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # 1 = PR_SET_PDEATHSIG
+
+
 def compared(told: Story, mine: list[Json], other: list[Json]) -> list[str]:
     """What differs, as far as it is defined what must happen."""
     sides = (defined(told, json.loads(json.dumps(side))) for side in (mine, other))
@@ -99,7 +106,9 @@ def compare_these(
     parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     found: list[str] = []
     done = 0
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=die_with_parent
+    ) as pool:
         for part in pool.map(differ, parts, [live] * len(parts)):
             for seed, lines in part:
                 done += 1

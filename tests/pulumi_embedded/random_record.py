@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.pulumi_embedded.random_compare import RECORDING, STORIES, digest, happened, histogram
+from tests.pulumi_embedded.random_compare import RECORDING, STORIES, die_with_parent, digest, happened, histogram
 from tests.pulumi_embedded.random_play import played, stage
 from tests.pulumi_embedded.random_story import story
 from tests.pulumi_embedded.support import HERE
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> None:
     count = int(arguments[0]) if arguments else STORIES
     WORK.mkdir(parents=True, exist_ok=True)
     parts = [list(range(start, min(start + 5, count))) for start in range(0, count, 5)]
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), die_with_parent) as pool:
         list(pool.map(record, parts))
     RECORDING.write_bytes(lzma.compress(json.dumps(gather(count), sort_keys=True).encode(), preset=9))
     sys.stderr.write(f"{RECORDING.relative_to(Path.cwd())}: {RECORDING.stat().st_size} bytes\n")

@@ -160,7 +160,8 @@ def _become(
 
 
 def _die_with(connection: socket.socket) -> None:
-    connection.recv(1)
+    with contextlib.suppress(ConnectionResetError):
+        connection.recv(1)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
