@@ -144,6 +144,7 @@ class BakedImage(pulumi.CustomResource):
         """
         properties = _registration.properties(
             _Properties,
+            f"BakedImage {resource_name!r}",
             model=model,
             to=to,
             base=base,

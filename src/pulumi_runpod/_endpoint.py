@@ -179,6 +179,7 @@ class Endpoint(pulumi.CustomResource):
             template, template_id = cast(Template, known), None
         properties = _registration.properties(
             _Properties,
+            f"Endpoint {resource_name!r}",
             type=type,
             scaling=scaling,
             name=name,

@@ -64,6 +64,7 @@ class NetworkVolume(pulumi.CustomResource):
         """
         properties = _registration.properties(
             _Properties,
+            f"NetworkVolume {resource_name!r}",
             size=size,
             data_center=data_center,
             name=name,

@@ -41,6 +41,7 @@ class Provider(pulumi.ProviderResource):
         """
         properties = _registration.properties(
             _Properties,
+            f"Provider {resource_name!r}",
             api_key=_registration.secret(api_key),
             api_key_file=api_key_file,
             api_url=api_url,

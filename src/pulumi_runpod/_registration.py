@@ -4,8 +4,9 @@ The SDK takes an instance of an `input_type` class and uses the class's metadata
 dictionaries too; only so does `idle_timeout` become `idleTimeout` on the wire while the keys of `env` stay as they are.
 """
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin
 from weakref import WeakSet
 
 import pulumi
@@ -13,11 +14,45 @@ import pulumi
 _templates: WeakSet[pulumi.CustomResource] = WeakSet()
 
 
-def properties(kind: type[object], **values: Any) -> Mapping[str, Any]:
-    """An instance of `kind` with these values; a property that is not named is registered as a mere output."""
+def properties(kind: type[object], whose: str = "", /, **values: Any) -> Mapping[str, Any]:
+    """An instance of `kind` with these values; a property that is not named is registered as a mere output.
+
+    `whose` names the resource in errors.
+
+    Raises pulumi.RunError for a list where a map belongs and the other way round: the SDK would fail over it with its
+    own traceback, before the provider can say what is wrong.
+    """
+    for field, value in values.items():
+        _check_shape(kind.__annotations__[field], value, f"{whose}: {field}")
     instance = object.__new__(kind)
     instance.__dict__.update(dict.fromkeys(kind.__annotations__) | values)
     return cast(Mapping[str, Any], instance)
+
+
+def _check_shape(annotation: Any, value: Any, path: str) -> None:
+    if not isinstance(value, (Mapping, list, tuple)):
+        return
+    choices = list(_choices(annotation))
+    classes = [choice for choice in choices if getattr(choice, "__module__", "") == f"{__package__}._inputs"]
+    takes_map = bool(classes) or any(get_origin(choice) is Mapping for choice in choices)
+    takes_list = any(get_origin(choice) is Sequence for choice in choices)
+    if isinstance(value, Mapping):
+        if takes_list and not takes_map:
+            raise pulumi.RunError(f"{path}: must be a list, not a map")
+        for nested in classes:
+            for key in value.keys() & nested.__annotations__.keys():
+                _check_shape(nested.__annotations__[key], value[key], f"{path}.{key}")
+    elif takes_map and not takes_list:
+        raise pulumi.RunError(f"{path}: must be a map, not a list")
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    """What a union may be, unions inside it included."""
+    if get_origin(annotation) in (Union, UnionType):
+        for choice in get_args(annotation):
+            yield from _choices(choice)
+    else:
+        yield annotation
 
 
 def secret(value: pulumi.Input[str] | None) -> pulumi.Output[str] | None:

@@ -52,6 +52,7 @@ class RegistryCredential(pulumi.CustomResource):
         """
         properties = _registration.properties(
             _Properties,
+            f"RegistryCredential {resource_name!r}",
             username=username,
             password=_registration.secret(password),
             name=name,

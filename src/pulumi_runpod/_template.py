@@ -136,6 +136,7 @@ class Template(pulumi.CustomResource):
         """
         properties = _registration.properties(
             _Properties,
+            f"Template {resource_name!r}",
             image=image,
             name=name,
             args=args,

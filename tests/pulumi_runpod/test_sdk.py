@@ -52,6 +52,23 @@ async def known(output: pulumi.Output[Any]) -> Any:
     return await output.future()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"env": ["A=1"]}, "env: must be a map, not a list"),
+        ({"entrypoint": {"a": "b"}}, "entrypoint: must be a list, not a map"),
+        ({"gpu": ["ADA_24"]}, "gpu: must be a map, not a list"),
+        ({"gpu": {"pools": {"ADA_24": 1}}}, "gpu.pools: must be a list, not a map"),
+    ],
+)
+async def test_a_list_for_a_map_is_one_line(registered: list[Any], wrong: dict[str, Any], told: str) -> None:
+    """The SDK would fail with its own traceback before the provider is asked; right shapes pass."""
+    right: dict[str, Any] = {"type": "QUEUE", "image": "i", "scaling": {"type": "QUEUE_DELAY", "queue_delay": 4}}
+    with pytest.raises(pulumi.RunError, match=f"^Endpoint 'llm': {told}$"):
+        runpod.Endpoint("llm", **right, **wrong)
+    runpod.Endpoint("llm", **right, env={"A": "1"}, gpu={"pools": ["ADA_24"]}, entrypoint=["a"])
+
+
 async def test_names_are_translated_and_env_is_not(registered: list[Any]) -> None:
     """snake_case becomes camelCase in properties, nested dictionaries and classes; keys of maps stay."""
     endpoint = runpod.Endpoint(

@@ -253,6 +253,7 @@ def _resource_class(resource: Resource) -> str:
         text += "            # `template_id=template.id` means the same as `template=template`.\n"
         text += "            template, template_id = cast(Template, known), None\n"
     text += "        properties = _registration.properties(\n            _Properties,\n"
+    text += f'            f"{resource.name} {{resource_name!r}}",\n'
     text += _assignments(arguments)
     if resource is ENDPOINT:
         text += "            template=None if template is None else _content(template),\n"
@@ -333,6 +334,7 @@ def _provider_module() -> str:
     params = [f":param {field.name}: {full_doc(field)}" for field in PROVIDER_CONFIG]
     text += _doc("\n".join(["Configure a provider.", "", *params]), 8)
     text += "        properties = _registration.properties(\n            _Properties,\n"
+    text += '            f"Provider {resource_name!r}",\n'
     text += _assignments(PROVIDER_CONFIG) + "        )\n"
     text += f'        super().__init__("runpod", resource_name, properties, {_options(PROVIDER_CONFIG, "opts")})\n\n\n'
     return text + _all(["Provider"])
