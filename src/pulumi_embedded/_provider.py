@@ -117,6 +117,9 @@ class Provider:
                 return ProviderError(
                     f"the plugin '{self.plugin.name}' ended with code {code} during the call{tail}", True
                 )
+        if self.plugin.cancelled and error.code() == grpc.StatusCode.UNAVAILABLE:
+            # gRPC's own words ("Socket closed") say nothing to whoever pressed Ctrl-C twice.
+            return ProviderError("cut off before the provider had answered; the next update looks what became of it")
         return ProviderError(error.details() or error.code().name, error.code() in _UNKNOWN_STATUS)
 
     # Configuration

@@ -112,6 +112,8 @@ def test_ctrl_c_twice_kills(sandbox: Sandbox) -> None:
     assert code == 8, output
     assert not list(_processes_of(sandbox))
     assert sandbox.state()[1] == [["creating", "a"]]
+    assert "cut off before the provider had answered" in output
+    assert "Socket closed" not in output
 
 
 def test_secrets_are_in_no_argument_and_no_environment(sandbox: Sandbox) -> None:
