@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from pulumi_embedded._errors import ConfigError, NotSupported
+from pulumi_embedded._errors import ConfigError, DamagedSecret, NotSupported, unreadable
 from pulumi_embedded._files import write_atomically
 from pulumi_embedded._project import Project
 from pulumi_embedded._statejson import Crypter
@@ -50,7 +50,7 @@ class StackConfig:
         try:
             data = self._yaml.load(self.file.read_text())
         except (OSError, YAMLError) as error:
-            raise ConfigError(f"{self.file} cannot be read: {error}") from error
+            raise ConfigError(unreadable(self.file, error)) from error
         if data is None:
             return CommentedMap()
         if not isinstance(data, CommentedMap) or not isinstance(data.get("config") or {}, dict):
@@ -101,7 +101,7 @@ class StackConfig:
 
     def values(self, crypter: Crypter) -> dict[str, ConfigValue]:
         """Every value, decrypted; secrets become known to the redaction."""
-        return {key: _open(value, crypter) for key, value in self._entries().items()}
+        return {key: self._opened(key, value, crypter) for key, value in self._entries().items()}
 
     def get(self, key: str, crypter: Crypter) -> ConfigValue:
         """One value; ConfigError names a key that is not there."""
@@ -111,7 +111,13 @@ class StackConfig:
             raise ConfigError(
                 f"configuration key '{key}' not found for stack '{self.file.stem.removeprefix('Pulumi.')}'"
             )
-        return _open(entries[full], crypter)
+        return self._opened(full, entries[full], crypter)
+
+    def _opened(self, key: str, value: Any, crypter: Crypter) -> ConfigValue:
+        try:
+            return _open(value, crypter)
+        except DamagedSecret as error:
+            raise ConfigError(f"{self.file}: {key}: {error}; set it again with `config set --secret {key}`") from error
 
     def masked(self) -> dict[str, ConfigValue]:
         """Every value, secrets as `[secret]`; needs no passphrase."""

@@ -14,7 +14,7 @@ import os
 import threading
 from pathlib import Path
 
-from pulumi_embedded._errors import PassphraseError
+from pulumi_embedded._errors import DamagedSecret, PassphraseError
 
 _ROUNDS = 1_000_000
 _PROOF = "pulumi"
@@ -118,7 +118,7 @@ class PassphraseCrypter:
         """The plaintext; PassphraseError when the value was not encrypted with this key."""
         plaintext = _decrypt(self._derived(), ciphertext)
         if plaintext is None:
-            raise PassphraseError("a secret cannot be decrypted: it was encrypted for another stack, or is damaged")
+            raise DamagedSecret("a secret cannot be decrypted: it was encrypted for another stack, or is damaged")
         return plaintext
 
 

@@ -45,6 +45,10 @@ class PassphraseError(EngineError):
     """No passphrase, or the wrong one."""
 
 
+class DamagedSecret(PassphraseError):
+    """The passphrase is right, and yet one value cannot be decrypted."""
+
+
 class StackNotFound(EngineError):
     """There is no stack of that name in the backend."""
 
@@ -109,3 +113,12 @@ class OperationCancelled(EngineError):
 
 class Bail(Exception):
     """Stop what is being done; the reason has been reported. Never reaches a user."""
+
+
+def unreadable(file: object, error: Exception) -> str:
+    """Why a file cannot be read, in one line. YAML parsers say it in several, with the place in the middle."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is not None and problem:
+        return f"{file} cannot be read: line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    said = getattr(error, "strerror", None) or str(error)
+    return f"{file} cannot be read: {' '.join(said.split())}"

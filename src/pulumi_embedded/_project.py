@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pulumi_embedded._errors import NotSupported, ProjectError
+from pulumi_embedded._errors import NotSupported, ProjectError, unreadable
 
 PROJECT_FILE = "Pulumi.yaml"
 
@@ -79,7 +79,7 @@ def load_project(start: Path) -> Project:
     try:
         data = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise ProjectError(f"{file} cannot be read: {error}") from error
+        raise ProjectError(unreadable(file, error)) from error
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         raise ProjectError(f"{file}: `name` is missing")
     runtime = data.get("runtime")

@@ -4,6 +4,7 @@
 import gzip
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,7 @@ def test_bad_requests_get_one_line_and_a_code(
     [
         ("name: x\nruntime: nodejs\n", "does not support the runtime `nodejs`"),
         ("runtime: python\n", "`name` is missing"),
-        ("name: [\n", "cannot be read"),
+        ("name: [\n", "Pulumi.yaml cannot be read: line 2, column 1: "),
         ("name: x\nruntime: {name: python, options: {toolchain: uv}}\n", "does not support the toolchain `uv`"),
         ("name: x\nruntime: python\n", "no backend: set backend.url in Pulumi.yaml"),
         ("name: x\nruntime: python\nbackend: {url: 's3://b'}\n", "does not support the backend s3://b"),
@@ -242,6 +243,29 @@ def test_a_bad_project_file_is_named(sandbox: Sandbox, text: str, message: str) 
     code, output = sandbox.run("preview", "--stack", STACK)
     assert code == 1
     assert message in output
+
+
+def test_a_bad_stack_file_is_one_line(sandbox: Sandbox) -> None:
+    """Where the YAML breaks off; which value cannot be decrypted, and what to do about it."""
+    sandbox.init()
+    sandbox.program("pass")
+    assert sandbox.run("config", "set", "--stack", STACK, "--secret", "key", "a-secret-value")[0] == 0
+    file = sandbox.project / f"Pulumi.{STACK}.yaml"
+    good = file.read_text()
+    file.write_text(re.sub(r"(secure: ['\"]?v1:[^:]*:).", r"\1!", good))
+    code, output = sandbox.run("preview", "--stack", STACK)
+    assert code != 0
+    assert re.search(
+        rf"^error: .*Pulumi.{STACK}.yaml: \S+:key: a secret cannot be decrypted.*set it again", output, re.M
+    )
+    file.write_text("config: [1\n")
+    code, output = sandbox.run("preview", "--stack", STACK)
+    assert code != 0
+    assert [line for line in output.splitlines() if line] == [
+        line
+        for line in output.splitlines()
+        if line.startswith("error: ") and "cannot be read: line 2, column 1: " in line
+    ]
 
 
 def test_a_damaged_state_is_refused(sandbox: Sandbox) -> None:
