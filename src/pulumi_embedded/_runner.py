@@ -89,6 +89,7 @@ def main() -> int:
     loop.set_default_executor(executor)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # futures that a failed program leaves are expected
     code = 1
+    _wait_in_linear_time()
     try:
         loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: _run(program)))
         code = 0
@@ -106,15 +107,18 @@ def main() -> int:
     return code
 
 
-async def _run(program: str) -> None:
-    """Run the program, and wait for what it started.
+def _run(program: str) -> None:
+    runpy.run_path(program, run_name="__main__")
+
+
+async def _all_done() -> None:
+    """Wait for what the program started.
 
     The SDK waits by itself, but looks at everything again whenever one thing is done: in a large program that is most
     of the time. After this there is little left for it to wait for. What fails is left for it to find.
     """
     from pulumi.runtime.settings import SETTINGS
 
-    runpy.run_path(program, run_name="__main__")
     while True:
         waiting = {task for task in (*SETTINGS.rpc_manager.rpcs, *SETTINGS.outputs) if not task.done()}
         if not waiting:
@@ -122,6 +126,19 @@ async def _run(program: str) -> None:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
         if any(task.cancelled() or task.exception() is not None for task in done):
             return
+
+
+def _wait_in_linear_time() -> None:
+    """Let the SDK find everything done when it begins to wait: after the stack's outputs went out, as ever."""
+    from pulumi.runtime import stack
+
+    wait_as_ever = stack.wait_for_rpcs
+
+    async def wait_for_rpcs(*args: Any, **options: Any) -> None:
+        await _all_done()
+        await wait_as_ever(*args, **options)
+
+    stack.wait_for_rpcs = wait_for_rpcs
 
 
 if __name__ == "__main__":
