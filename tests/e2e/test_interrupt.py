@@ -13,6 +13,11 @@ from tests.e2e.support import ROOT, environment, is_alive, processes_under, tree
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 
+def _heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_while_the_worker_starts(tmp_path: Path) -> None:
     """As a terminal sends it, to the whole group: emulator, worker, engine and plugin end; exit code 130."""
     stand_in = make_stand_in(tmp_path)
@@ -25,6 +30,7 @@ def test_ctrl_c_while_the_worker_starts(tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_heed_ctrl_c,
         )
 
         def worker_runs() -> bool:

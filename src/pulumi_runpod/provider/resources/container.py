@@ -27,9 +27,11 @@ class ContainerController(Controller):
         check_container(inputs, failures)
         args = plain(inputs.get("args"))
         lists_given = {key: plain(inputs[key]) for key in ("entrypoint", "cmd") if key in inputs}
-        given_lists = [key for key, words in lists_given.items() if words is not UNKNOWN and words]
-        if isinstance(args, str) and args and given_lists:
-            lists = command_of({key: inputs.get(key) for key in ("entrypoint", "cmd")})
+        given_lists = [key for key, words in lists_given.items() if isinstance(words, list) and words]
+        unknown = any(words is UNKNOWN for words in lists_given.values())
+        # What is wrong by itself says no command to compare.
+        if isinstance(args, str) and args and given_lists and not any(failure.path == "args" for failure in failures):
+            lists = None if unknown else command_of({key: inputs[key] for key in given_lists})
             if lists is not None and lists != decode_args(args):
                 where = " and ".join(given_lists)
                 failures.append(Failure("args", f"says another command than {where}; give either args or the lists"))
