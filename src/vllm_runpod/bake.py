@@ -14,7 +14,7 @@ import click
 from vllm_runpod import deployed_images
 from vllm_runpod.errors import CommandError, NotAProject, SetupMissing
 from vllm_runpod.project import WORKER_CODE, Project, find_project
-from weight_bakery.cli import bake_command, status_command
+from weight_bakery.cli import bake_command, error_line, status_command
 
 PINS = Path("images/vllm-baked/pins.json")
 
@@ -33,7 +33,14 @@ def command() -> click.Command:
             project = find_project(Path(context.find_root().obj or "."))
         except NotAProject:
             return inner(**options)
-        return inner(**with_project_defaults(options, project))
+        try:
+            filled = with_project_defaults(options, project)
+        except CommandError as error:
+            if options["as_json"]:
+                text, _, hint = str(error).partition("\n\nhint: ")
+                click.echo(error_line(type(error).__name__, text, hint, error.exit_code))
+            raise
+        return inner(**filled)
 
     wrapped.callback = callback
     wrapped.commands = dict(bake_command.commands)

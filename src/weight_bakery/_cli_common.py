@@ -1,5 +1,6 @@
 """What the bakery's commands share: logins, the place of the digest cache, and errors as one line."""
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ __all__ = [
     "credentials_from_environment",
     "default_cache",
     "docker_folder",
+    "error_line",
     "told",
 ]
 
@@ -48,21 +50,39 @@ class Size(click.ParamType[int]):
 
 
 @contextmanager
-def told(console: Console, *, exit_code: int = 1, interrupted: str = "interrupted") -> Iterator[None]:
-    """Tell what goes wrong inside in one line on `console`, and end the command with an exit code."""
+def told(
+    console: Console, *, exit_code: int = 1, interrupted: str = "interrupted", as_json: bool = False
+) -> Iterator[None]:
+    """Tell what goes wrong inside in one line on `console`, and end the command with an exit code.
+
+    With `as_json` stdout gets an error line too, as its last: whoever reads JSON need not read stderr.
+    """
+
+    def tell(style: str, said: str, kind: str, text: str, remedy: str, code: int) -> None:
+        console.print(said, style=style, markup=False, highlight=False, soft_wrap=True)
+        if as_json:
+            click.echo(error_line(kind, text, remedy, code))
+
     try:
         yield
     except BakeryError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        tell("red", f"error: {error}", type(error).__name__, error.message, error.remedy, exit_code)
         raise click.exceptions.Exit(exit_code) from None
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
         logging.getLogger("weight_bakery").debug("unexpected failure", exc_info=True)
         said = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-        text = f"error: internal error ({said}); this is a bug in the bakery, please report it"
-        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        text, remedy = f"internal error ({said})", "this is a bug in the bakery, please report it"
+        tell("red", f"error: {text}; {remedy}", "InternalError", text, remedy, exit_code)
         raise click.exceptions.Exit(exit_code) from None
     except KeyboardInterrupt:
-        console.print(interrupted, style="yellow", soft_wrap=True)
+        tell("yellow", interrupted, "Interrupted", interrupted, "", 130)
         raise click.exceptions.Exit(130) from None
+
+
+def error_line(kind: str, text: str, remedy: str, exit_code: int) -> str:
+    """The JSON line of a command that failed (docs/bake-json.md)."""
+    return json.dumps(
+        {"event": "error", "kind": kind, "text": text, "remedy": remedy, "exit_code": exit_code}, sort_keys=True
+    )

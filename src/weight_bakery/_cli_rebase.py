@@ -35,7 +35,7 @@ def rebase_command(image: str, base: str, to: str | None, lock: Path, flows: int
     bake on the new base would make.
     """
     console = Console(stderr=True)
-    with told(console, interrupted="interrupted: no tag was changed"):
+    with told(console, interrupted="interrupted: no tag was changed", as_json=as_json):
         request = RebaseRequest(
             image=image,
             base=base,

@@ -31,13 +31,14 @@ Examples:
     "--lock", type=click.Path(path_type=Path, dir_okay=False), default=Path("weights.lock"), show_default=True,
     help="Lock file from which the document of a layout's image is made.",
 )  # fmt: skip
-def sbom_command(image: str, wants_provenance: bool, lock: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Tell a failure as a JSON line on stdout too.")
+def sbom_command(image: str, wants_provenance: bool, lock: Path, as_json: bool) -> None:
     """Print the bill of materials (CycloneDX 1.6) that is attached to a baked image in a registry.
 
     Its bytes are verified by digest. A layout has no place for attached documents: for an image there the same
     document is made from the lock file.
     """
-    with told(Console(stderr=True)):
+    with told(Console(stderr=True), as_json=as_json):
         reference = parse_image(image, option="IMAGE")
         if isinstance(reference, LayoutReference):
             content = _from_lock(reference, lock, wants_provenance=wants_provenance)

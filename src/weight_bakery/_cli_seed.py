@@ -83,7 +83,7 @@ def seed_command(
     if target is not None and model is not None:
         raise click.UsageError("give either TARGET or --model")
     interrupted = "interrupted: refs/main is what it was; parts that have arrived are kept for the next run"
-    with told(console, interrupted=interrupted):
+    with told(console, interrupted=interrupted, as_json=as_json):
         request = SeedRequest(
             volume=volume,
             datacenter=datacenter,

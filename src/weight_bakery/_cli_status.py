@@ -49,7 +49,7 @@ def status_command(read_stack: StackReader | None = None) -> click.Command:
         Is there a newer commit, or did the folder change? Are manifest, tag and all blobs still there? Does the stack
         run this very digest? Every difference is told with what to do about it.
         """
-        with told(Console(stderr=True), exit_code=2):
+        with told(Console(stderr=True), exit_code=2, as_json=as_json):
             parts = tuple(part for part in PARTS if not only or part in only)
             deployed = read_stack(stack) if read_stack is not None and stack is not None else None
             request = StatusRequest(

@@ -9,6 +9,8 @@ from weight_bakery._layers import Role
 Outcome = Literal["sent", "present", "mounted"]
 """What became of a layer: its bytes moved, it was there already, or it was taken over from another repository."""
 
+Unit = Literal["layer", "file"]
+
 
 @dataclass(frozen=True)
 class LayerPlanned:
@@ -26,6 +28,8 @@ class Planned:
 
     target: str
     layers: tuple[LayerPlanned, ...]
+    unit: Unit = "layer"
+    """What `layers` are: seeding a volume moves files as they are."""
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,9 @@ def plan_seed(request: SeedRequest) -> SeedPlan:
 def seed_volume(request: SeedRequest, *, progress: Progress = silent) -> SeedReceipt:
     """Put a model on a network volume and return what was done.
 
-    Blocks. Whatever happens, refs/main names a whole snapshot; a run that was ended goes on where it stopped. Raises
-    BakeryError. `progress` is called from several threads, one at a time.
+    Blocks, also where an event loop runs (give it a thread of its own there, `asyncio.to_thread`, unless nothing else
+    has to go on). Whatever happens, refs/main names a whole snapshot; a run that was ended goes on where it stopped.
+    Raises BakeryError. `progress` is called from several threads, one at a time.
     """
     started = time.monotonic()
     with _opened(request, progress) as job:
@@ -172,7 +173,7 @@ class _Job:
             LayerPlanned(index, "weights" if file.path in weights else "files", file.path, file.size)
             for index, file in enumerate(files)
         )
-        self._progress(Planned(f"s3://{self._request.volume}/{self._snapshot}", planned))
+        self._progress(Planned(f"s3://{self._request.volume}/{self._snapshot}", planned, "file"))
         landed = self._move(files)
         self._volume_ref()
         pruned = self._prune() if self._request.prune else 0
@@ -204,9 +205,12 @@ class _Job:
         if not unknown and self._records:
             return
         threads = Threads(self._request.flows)
+        # In a thread, since the caller's may have a running loop already: a notebook's has.
+        pool = DaemonPool(1, "bakery-check")
         try:
-            asyncio.run(check_model(self._selection, self._source, unknown, threads))
+            pool.submit(lambda: asyncio.run(check_model(self._selection, self._source, unknown, threads))).result()
         finally:
+            pool.shutdown()
             threads.close()
 
     def _move(self, files: list[SourceFile]) -> list[Landed]:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.progress import TransferSpeedColumn as Speed
 
 from redaction import redact
-from weight_bakery._events import Event, LayerAdvanced, LayerFinished, LayerPlanned, Note, Planned
+from weight_bakery._events import Event, LayerAdvanced, LayerFinished, LayerPlanned, Note, Planned, Unit
 from weight_bakery._events import Progress as Listener
 from weight_bakery._meter import Meter, Standing
 
@@ -87,7 +87,7 @@ class ProgressDisplay:
     def _planned(self, event: Planned) -> None:
         self._layers = {layer.index: layer for layer in event.layers}
         total = sum(layer.size for layer in event.layers)
-        self._line(f"{event.target}: {len(event.layers)} layers, {human_size(total)}")
+        self._line(f"{event.target}: {_count(len(event.layers), event.unit)}, {human_size(total)}")
         self._total = self._progress.add_task("total", total=total)
 
     def _advanced(self, event: LayerAdvanced) -> None:
@@ -136,29 +136,31 @@ class JsonLines:
         self._clock = clock
         self._meter = Meter(clock)
         self._told: dict[tuple[int, str], float] = {}
+        self._unit: Unit = "layer"
 
     def __call__(self, event: Event) -> None:
         """Write an event."""
         self._meter.take(event)
         match event:
             case Planned():
-                layers = [
-                    {"layer": layer.index, "role": layer.role, "label": layer.label, "size": layer.size}
+                self._unit = event.unit
+                planned = [
+                    {event.unit: layer.index, "role": layer.role, "label": layer.label, "size": layer.size}
                     for layer in event.layers
                 ]
-                self._line("planned", target=event.target, size=self._meter.total().size, layers=layers)
+                size = self._meter.total().size
+                self._line("planned", target=event.target, size=size, **{f"{event.unit}s": planned})
             case LayerAdvanced():
                 now = self._clock()
                 key = (event.index, event.activity)
                 if now - self._told.get(key, -_JSON_EVERY_S) >= _JSON_EVERY_S:
                     self._told[key] = now
-                    standing = _numbers(self._meter.layer(event.index))
-                    total = _numbers(self._meter.total())
-                    self._line("progress", layer=event.index, activity=event.activity, **standing, total=total)
+                    where = {self._unit: event.index, **_numbers(self._meter.layer(event.index))}
+                    self._line("progress", activity=event.activity, **where, total=_numbers(self._meter.total()))
             case LayerFinished():
                 size = self._meter.layers[event.index].size
                 total = _numbers(self._meter.total())
-                self._line("layer", layer=event.index, outcome=event.outcome, size=size, total=total)
+                self._line(self._unit, **{self._unit: event.index}, outcome=event.outcome, size=size, total=total)
             case Note():
                 self._line("note", text=redact(event.text))
 
@@ -189,6 +191,10 @@ def _numbers(standing: Standing) -> dict[str, int | float | None]:
         "bytes_per_second": None if rate is None else round(rate),
         "seconds_left": None if left is None else round(left, 1),
     }
+
+
+def _count(number: int, unit: Unit) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _standing(standing: Standing) -> str:

@@ -1,6 +1,7 @@
 """The `bake` command: a skin over the library. Data goes to stdout, everything else to stderr.
 
-Exit codes: 0 done, 1 refused or failed (one line says why), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 refused or failed (one line says why, with --json one on stdout too), 2 wrong usage, 130
+interrupted.
 """
 
 import os
@@ -20,6 +21,7 @@ from weight_bakery._cli_common import (
     credentials_from_environment,
     default_cache,
     docker_folder,
+    error_line,
     told,
 )
 from weight_bakery._cli_rebase import rebase_command
@@ -31,7 +33,15 @@ from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, as_json_l
 from weight_bakery._show import ProgressDisplay, display, human_size
 from weight_bakery._sign import signer
 
-__all__ = ["PASSWORD_VARIABLE", "USERNAME_VARIABLE", "ProgressDisplay", "bake_command", "human_size", "status_command"]
+__all__ = [
+    "PASSWORD_VARIABLE",
+    "USERNAME_VARIABLE",
+    "ProgressDisplay",
+    "bake_command",
+    "error_line",
+    "human_size",
+    "status_command",
+]
 
 SIGN_KEY_VARIABLE = "VLLM_RUNPOD_SIGN_KEY"
 _INTERRUPTED = "interrupted: no tag was changed; finished layers are kept, so the next run goes on from here"
@@ -125,7 +135,7 @@ def bake_command(
     if model is None or to is None:
         raise click.MissingParameter(ctx=context, param_type="option", param_hint="--to" if model else "--model")
     console = Console(stderr=True)
-    with told(console, interrupted=_INTERRUPTED):
+    with told(console, interrupted=_INTERRUPTED, as_json=as_json):
         request = BakeRequest(
             model=model,
             source=source,

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from click.testing import CliRunner
 
 from tests.weight_bakery.hub import running_hub
 from tests.weight_bakery.proxy import fake_registry, serving
 from tests.weight_bakery.support import Layout, model_files, write_deps, write_model, write_package
+from weight_bakery.cli import bake_command
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / "scripts" / "bake_weights.py")
@@ -105,6 +107,35 @@ def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], message: st
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"),
+    [
+        (["--model", "./missing", "--to", "oci:i:v"], 1, "ModelNotFound"),
+        (["--model", "Tiny", "--to", "oci:i", "--dry-run"], 1, "BadRequest"),
+        (["--model", "Tiny", "--to", "127.0.0.1:1/a:b"], 1, "RegistryUnreachable"),
+        (["rebase", "oci:nowhere:v", "--base", "oci:x:y"], 1, "LayoutError"),
+        (["seed", "--volume", "v", "--model", "./Tiny"], 1, "BadRequest"),
+        (["status", "--lock", "none.lock"], 2, "LockError"),
+        (["sbom", "oci:i:v", "--lock", "none.lock"], 1, "BadRequest"),
+    ],
+)
+def test_whoever_reads_json_reads_of_a_failure_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, kind: str
+) -> None:
+    """With --json the last line of stdout says what stderr says, and the exit code is the same as without."""
+    write_model(tmp_path / "Tiny")
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    told = CliRunner().invoke(bake_command, arguments)
+    assert (told.exit_code, told.stdout) == (code, "")
+    done = CliRunner().invoke(bake_command, [*arguments, "--json"])
+    assert done.exit_code == code
+    error = json.loads(done.stdout.splitlines()[-1])
+    assert (error["event"], error["kind"], error["exit_code"]) == ("error", kind, code)
+    assert done.stderr.splitlines()[-1] == f"error: {error['text']}; {error['remedy']}" == told.stderr.splitlines()[-1]
+
+
 def test_wrong_usage_is_told_by_click(tmp_path: Path) -> None:
     """A missing option, and half a login."""
     assert run(tmp_path, "--model", "x").returncode == 2
@@ -144,7 +175,7 @@ async def test_ctrl_c_leaves_the_old_tag(tmp_path: Path) -> None:
     write_model(tmp_path / "Tiny", shards=1, shard_bytes=50_000_000)
     async with fake_registry(hook) as registry:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, SCRIPT, "--model", "Tiny", "--to", f"{registry.host}/a:v1", cwd=tmp_path,
+            sys.executable, SCRIPT, "--model", "Tiny", "--to", f"{registry.host}/a:v1", "--json", cwd=tmp_path,
             env=environment(tmp_path) | INTERRUPTED, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         await asyncio.wait_for(started.wait(), 30)
@@ -154,7 +185,8 @@ async def test_ctrl_c_leaves_the_old_tag(tmp_path: Path) -> None:
         assert time.monotonic() - begun < 5
         assert registry.manifests == {}
     assert process.returncode == 130
-    assert stdout == b""
+    error = json.loads(stdout.splitlines()[-1])
+    assert (error["event"], error["kind"], error["exit_code"]) == ("error", "Interrupted", 130)
     assert "interrupted: no tag was changed" in stderr.decode().splitlines()[-1]
     assert "Traceback" not in stderr.decode()
 

@@ -55,10 +55,8 @@ def volume(gateway_program: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 @pytest.fixture
-async def gate(
-    volume: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> AsyncIterator[tuple[Gate, Path]]:
-    """The way to the volume, with its keys in the environment and no long pauses."""
+def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The volume's keys in the environment, none of this machine's, and no long pauses."""
     for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     settings = {
@@ -68,6 +66,12 @@ async def gate(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("weight_bakery._seed_s3.random.uniform", lambda *_: 0.01)
+
+
+@pytest.fixture
+async def gate(volume: tuple[str, Path], keys: None) -> AsyncIterator[tuple[Gate, Path]]:
+    """The way to the volume."""
+    del keys
     async with gate_before(volume[0]) as gate:
         yield gate, volume[1]
 
@@ -118,6 +122,18 @@ async def test_a_seeded_volume_is_a_cache_that_needs_no_network(
     again = await seeded(request_for(gate[0], model))
     assert (again.sent_bytes, again.read_back_bytes, gate[0].sent) == (0, 0, 0)
     assert gate[0].seen["DeleteObjects"] == 0
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_notebook_may_seed(volume: tuple[str, Path], files: dict[str, bytes], tmp_path: Path) -> None:
+    """Called where an event loop runs already, it works as anywhere else."""
+    model = write_files(tmp_path / "Tiny", files)
+
+    async def cell() -> SeedReceipt:
+        return seed_volume(request_for(Gate(volume[0], f"http://{volume[0]}"), model))
+
+    assert asyncio.run(cell()).sent_bytes == expected_size(files)
+    assert_found(volume[1], files)
 
 
 async def test_the_hubs_commit_names_the_snapshot_and_the_lock_is_enough(

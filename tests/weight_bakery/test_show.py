@@ -106,3 +106,19 @@ def test_a_bake_told_to_a_program(tmp_path: Path) -> None:
     done = [line for line in lines if line["event"] == "layer"]
     assert sorted(line["layer"] for line in done) == [entry["layer"] for entry in lines[0]["layers"]]
     assert done[-1]["total"]["done"] == lines[0]["size"]
+
+
+def test_seeding_speaks_of_files() -> None:
+    """A volume gets files, so neither the plain lines nor the JSON lines call them layers."""
+    clock = Clock()
+    lines: list[dict[str, Any]] = []
+    text = io.StringIO()
+    with ProgressDisplay(Console(file=text, width=200), clock) as shown:
+        for listen in (shown, JsonLines(lambda line: lines.append(json.loads(line)), clock)):
+            listen(Planned("s3://volume/snapshot", LAYERS, "file"))
+            listen(LayerAdvanced(0, "sending", 10))
+            listen(LayerFinished(0, "sent"))
+    assert f"s3://volume/snapshot: {len(LAYERS)} files, " in text.getvalue()
+    assert "layer" not in text.getvalue() + json.dumps(lines)
+    assert [(line["event"], line.get("file")) for line in lines] == [("planned", None), ("progress", 0), ("file", 0)]
+    assert [entry["file"] for entry in lines[0]["files"]] == [layer.index for layer in LAYERS]
