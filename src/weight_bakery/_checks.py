@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
 from weight_bakery._errors import CorruptWeights, SourceDamaged, SourceError
 from weight_bakery._safetensors import check_safetensors, shards_of_index
@@ -12,7 +14,17 @@ from weight_bakery._threads import Threads
 
 _JSON_LIMIT = 64 * 1024 * 1024
 _TRIES = 3
-"""What came over a network may have been damaged on its way: it is asked for again before the model is blamed."""
+T = TypeVar("T")
+
+
+def patiently(source: WeightSource, look: Callable[[], T]) -> T:
+    """Look again before the model is blamed: what came over a network may have been damaged on its way."""
+    for _ in range(0 if source.cheap else _TRIES - 1):
+        try:
+            return look()
+        except (CorruptWeights, SourceDamaged):
+            continue
+    return look()
 
 
 async def check_model(selection: Selection, source: WeightSource, unknown: set[str], threads: Threads) -> None:
@@ -30,19 +42,14 @@ async def check_model(selection: Selection, source: WeightSource, unknown: set[s
 
 
 def _check_file(file: SourceFile, selection: Selection, source: WeightSource) -> None:
-    for _ in range(0 if source.cheap else _TRIES - 1):
-        try:
-            return _look_at(file, selection, source)
-        except (CorruptWeights, SourceDamaged):
-            continue
-    return _look_at(file, selection, source)
+    patiently(source, lambda: _look_at(file, selection, source))
 
 
 def _look_at(file: SourceFile, selection: Selection, source: WeightSource) -> None:
     if file.path == "config.json":
-        _check_config(_whole(file, source))
+        _check_config(whole_file(file, source))
     elif file.path.endswith(".safetensors.index.json"):
-        check_shards(file.path, shards_of_index(file.path, _whole(file, source)), selection)
+        check_shards(file.path, shards_of_index(file.path, whole_file(file, source)), selection)
     elif file.path.endswith(".safetensors"):
         with source.open(file.path) as reader:
             check_safetensors(file.path, file.size, reader)
@@ -57,7 +64,8 @@ def _check_config(content: bytes) -> None:
         raise SourceError("config.json is not a JSON object", "download the file again")
 
 
-def _whole(file: SourceFile, source: WeightSource) -> bytes:
+def whole_file(file: SourceFile, source: WeightSource) -> bytes:
+    """Read a small file, and compare it with what its source promised."""
     if file.size > _JSON_LIMIT:
         raise SourceError(f"{file.path} is {file.size} bytes long, too long for what it is", "check the file")
     parts = []

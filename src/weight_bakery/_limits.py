@@ -9,9 +9,11 @@ from weight_bakery._lock import LockedSplit, WeightsLock
 from weight_bakery._references import ImageReference, RegistryReference, parse_image
 from weight_bakery._registry_rules import rules_for
 from weight_bakery._reshard import RESHARD_RULE, Split, read_split
-from weight_bakery._sources import WeightSource
+from weight_bakery._sources import Notice, WeightSource, ignore
 from weight_bakery._threads import abandonable
 
+FETCHES = 3
+"""What its source damaged on the way is fetched so often before the bake gives up."""
 LEAST_LIMIT = 1024 * 1024
 """A smaller limit would be a slip of the pen."""
 
@@ -65,26 +67,37 @@ def places(lock: WeightsLock | None, target: ImageReference) -> Mapping[str, lis
     return found
 
 
-async def split_digests(source: WeightSource, splits: Sequence[Split], lock: WeightsLock | None) -> dict[str, str]:
+async def split_digests(
+    source: WeightSource, splits: Sequence[Split], lock: WeightsLock | None, notice: Notice = ignore
+) -> dict[str, str]:
     """The sha256 of every shard of a file whose source promises a digest of the whole.
 
     A shard alone cannot be compared with that promise, so the original is read once from start to end, beside the
-    upload. Where a lock file has an entry for the very same file and shards, this was done before.
+    upload; again, if it arrived damaged. Where a lock file has an entry for the very same file and shards, this was
+    done before.
     """
     found: dict[str, str] = {}
     for split in splits:
         if split.original.sha256 is None:
             continue  # nothing is promised: a folder's file is what it is
         known = _locked(split, lock)
-        found |= await abandonable(partial(read_split, source, split)) if known is None else known
+        found |= await _read_whole(source, split, notice) if known is None else known
     return found
 
 
-def compare_shards(expected: Mapping[str, str], sha256s: Mapping[str, str], root: str) -> None:
-    """Refuse shards that are not what the whole file's pass has found."""
-    for path, sha256 in expected.items():
-        if sha256s.get(f"{root}/{path}", sha256) != sha256:
-            raise SourceDamaged(f"{path} arrived damaged", "run the bake again")
+async def _read_whole(source: WeightSource, split: Split, notice: Notice) -> dict[str, str]:
+    for _ in range(0 if source.cheap else FETCHES - 1):
+        try:
+            return await abandonable(partial(read_split, source, split))
+        except SourceDamaged as damage:
+            notice(f"{damage.message}: it is fetched again")
+    return await abandonable(partial(read_split, source, split))
+
+
+def damaged_shard(expected: Mapping[str, str], sha256s: Mapping[str, str], root: str) -> str | None:
+    """Path of a shard that is not what the whole file's pass has found."""
+    wrong = (path for path, sha256 in expected.items() if sha256s.get(f"{root}/{path}", sha256) != sha256)
+    return next(wrong, None)
 
 
 def _locked(split: Split, lock: WeightsLock | None) -> dict[str, str] | None:

@@ -66,6 +66,7 @@ class Meter:
             case Planned():
                 self.layers = {layer.index: layer for layer in event.layers}
             case LayerAdvanced():
+                self._finished.discard(event.index)  # a layer that turned out to be damaged goes once more
                 if self.activity.get(event.index) != event.activity:
                     self.activity[event.index] = event.activity
                     self._rates[event.index] = _Rate(self._clock)
@@ -75,6 +76,7 @@ class Meter:
             case LayerFinished():
                 self._finished.add(event.index)
                 self._rates.pop(event.index, None)
+                self.activity.pop(event.index, None)
 
     def layer(self, index: int) -> Standing:
         """How a layer stands in what it is doing now."""

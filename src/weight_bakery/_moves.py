@@ -15,7 +15,7 @@ from weight_bakery._events import LayerAdvanced, LayerFinished, Note, Outcome, P
 from weight_bakery._image import BuiltLayer
 from weight_bakery._layers import Layer, LayerDigests
 from weight_bakery._layout import LayoutStore
-from weight_bakery._limits import compare_shards, places, split_digests
+from weight_bakery._limits import FETCHES, damaged_shard, places, split_digests
 from weight_bakery._lock import WeightsLock
 from weight_bakery._references import ImageReference
 from weight_bakery._registry import RegistryStore
@@ -27,8 +27,7 @@ from weight_bakery._stores import ImageStore
 from weight_bakery._threads import Threads
 from weight_bakery._turns import Turns
 
-_FETCHES = 3
-"""A file whose bytes are not what its source promised is fetched so often before the bake gives up."""
+Moved = tuple[BuiltLayer, dict[str, str], Outcome]
 
 
 @dataclass
@@ -84,7 +83,12 @@ class Mover:
         try:
             async with asyncio.TaskGroup() as group:
                 wholes = group.create_task(
-                    split_digests(self._parts.whole_source, self._parts.splits, self._parts.locked)
+                    split_digests(
+                        self._parts.whole_source,
+                        self._parts.splits,
+                        self._parts.locked,
+                        lambda text: self._progress(Note(text)),
+                    )
                 )
                 base = [group.create_task(self._base_layer(i, layer)) for i, layer in enumerate(base_layers)]
                 ours = [
@@ -94,14 +98,27 @@ class Mover:
         except BaseExceptionGroup as failures:
             raise most_telling(failures) from failures
         results = [task.result() for task in ours]
+        await self._mend(results, wholes.result(), first=len(base_layers))
         outcomes = [*(task.result() for task in base), *(outcome for _, _, outcome in results)]
-        for layer, (_, sha256s, _) in zip(self._parts.layers, results, strict=True):
-            try:
-                compare_shards(wholes.result(), sha256s, f"models/{self._parts.name}")
-            except SourceDamaged:
-                self._cache.forget(layer)
-                raise
         return outcomes, [(layer, sha256s) for layer, sha256s, _ in results]
+
+    async def _mend(self, results: list[Moved], wholes: Mapping[str, str], first: int) -> None:
+        """Fetch shards again that are not what the pass over their whole file has found."""
+        for left in reversed(range(FETCHES)):
+            damaged = {}
+            for number, (_, sha256s, _) in enumerate(results):
+                path = damaged_shard(wholes, sha256s, f"models/{self._parts.name}")
+                if path is not None:
+                    damaged[number] = path
+                    self._cache.forget(self._parts.layers[number])
+            if not damaged:
+                return
+            if not left:
+                raise SourceDamaged(f"{next(iter(damaged.values()))} arrived damaged", "run the bake again")
+            for path in damaged.values():
+                self._progress(Note(f"{path} arrived damaged: it is fetched again"))
+            for number in damaged:
+                results[number] = await self._our_layer(first + number, self._parts.layers[number])
 
     async def _base_layer(self, index: int, layer: BaseLayer) -> Outcome:
         async with self._slots:
@@ -121,7 +138,7 @@ class Mover:
         self.sent_bytes += layer.size
         return "sent"
 
-    async def _our_layer(self, index: int, layer: Layer) -> tuple[BuiltLayer, dict[str, str], Outcome]:
+    async def _our_layer(self, index: int, layer: Layer) -> Moved:
         async with self._slots, self._turns.one():
             try:
                 digest, sha256s, outcome = await self._move_our_layer(index, layer)
@@ -161,7 +178,7 @@ class Mover:
 
     async def _send(self, index: int, blob: LayerBlob) -> str:
         """Store a layer; one that its source damaged is fetched from there again, a few times."""
-        for left in reversed(range(_FETCHES)):
+        for left in reversed(range(FETCHES)):
             moved = 0
 
             def advance(size: int) -> None:

@@ -6,13 +6,16 @@ of the original.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+from weight_bakery._checks import patiently, whole_file
 from weight_bakery._errors import CorruptWeights, SourceDamaged
 from weight_bakery._layer_rule import BLOCK, TRAILER
 from weight_bakery._safetensors import Header, Tensor, read_header
@@ -70,8 +73,7 @@ def reshard(selection: Selection, source: WeightSource, root: str, limit: int | 
     for file in selection.weights:
         room = file_room(f"{root}/{file.path}", limit)
         if file.path.endswith(".safetensors") and file.size > room:
-            with source.open(file.path) as reader:
-                header = read_header(file.path, file.size, reader)
+            header = _header_of(file, source)
             shards = split_file(file.path, header, room)
             if len(shards) > 1:
                 splits.append(Split(file, limit, shards))
@@ -131,7 +133,9 @@ def read_split(source: WeightSource, split: Split) -> dict[str, str]:
     whole = hashlib.sha256()
     found: dict[str, str] = {}
     with source.open(split.original.path) as reader:
-        position = _feed(reader, split.shards[0].begin, [whole])
+        head = _read(reader, split.shards[0].begin)
+        whole.update(head)
+        position = len(head)
         for shard in split.shards:
             part = hashlib.sha256(shard.header)
             position += _feed(reader, shard.end - shard.begin, [whole, part])
@@ -139,6 +143,10 @@ def read_split(source: WeightSource, split: Split) -> dict[str, str]:
     promised = split.original.sha256
     if position != split.original.size or (promised is not None and whole.hexdigest() != promised):
         raise SourceDamaged(f"{split.original.path} has not the digest its source promised", "run the bake again")
+    header = read_header(split.original.path, split.original.size, io.BytesIO(head))
+    tensors = tuple(tensor for shard in split.shards for tensor in shard.tensors)
+    if tensors != header.tensors or any(shard.header != _header(header, shard.tensors) for shard in split.shards):
+        raise SourceDamaged(f"the header of {split.original.path} arrived damaged", "run the bake again")
     return found
 
 
@@ -246,6 +254,22 @@ def _apply(
     )
 
 
+def _header_of(file: SourceFile, source: WeightSource) -> Header:
+    """Read a header. No digest covers it alone, so of a source on a network two readings have to agree."""
+
+    def read() -> Header:
+        with source.open(file.path) as reader:
+            return read_header(file.path, file.size, reader)
+
+    def agreed() -> Header:
+        header = read()
+        if read() != header:
+            raise SourceDamaged(f"the header of {file.path} arrives damaged", "run the bake again")
+        return header
+
+    return patiently(source, read if source.cheap else agreed)
+
+
 def _indexes(selection: Selection, source: WeightSource, splits: Sequence[Split]) -> dict[str, bytes]:
     """The indexes that must be written anew, and one for each folder whose split files no index names."""
     documents: dict[str, bytes] = {}
@@ -254,8 +278,7 @@ def _indexes(selection: Selection, source: WeightSource, splits: Sequence[Split]
     for file in selection.others:
         if not file.path.endswith(_INDEX):
             continue
-        with source.open(file.path) as reader:
-            index = _parse_index(file.path, _whole(reader))
+        index = patiently(source, partial(_read_index, file, source))
         folder = PurePosixPath(file.path).parent
         paths = {name: (folder / name).as_posix() for name in set(index["weight_map"].values())}
         named.update(paths.values())
@@ -291,8 +314,7 @@ def _new_index(
         if file.path in shards_of:
             parts = [(shard.path, shard.tensors) for shard in shards_of[file.path]]
         else:
-            with source.open(file.path) as reader:
-                parts = [(file.path, read_header(file.path, file.size, reader).tensors)]
+            parts = [(file.path, _header_of(file, source).tensors)]
         for path, tensors in parts:
             for tensor in tensors:
                 if tensor.name in place:
@@ -308,9 +330,10 @@ def _new_index(
     return (folder / f"{stem}{_INDEX}").as_posix(), _document(index)
 
 
-def _parse_index(path: str, content: bytes) -> dict[str, Any]:
+def _read_index(file: SourceFile, source: WeightSource) -> dict[str, Any]:
+    path = file.path
     try:
-        index = json.loads(content)
+        index = json.loads(whole_file(file, source))
         if not all(isinstance(name, str) for name in index["weight_map"].values()):
             raise TypeError("a file name is not text")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -356,10 +379,11 @@ def _sorted(files: Sequence[SourceFile]) -> tuple[SourceFile, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-def _whole(reader: Reader) -> bytes:
-    parts = []
-    while part := reader.read(1 << 20):
-        parts.append(part)
+def _read(reader: Reader, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size and (piece := reader.read(min(_READ, size))):
+        parts.append(piece)
+        size -= len(piece)
     return b"".join(parts)
 
 

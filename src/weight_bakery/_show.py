@@ -56,7 +56,7 @@ class ProgressDisplay:
         self._tasks: dict[int, TaskID] = {}
         self._activity: dict[int, str] = {}
         self._moved: dict[int, int] = {}
-        self._finished_bytes = 0
+        self._done: set[int] = set()
         self._total: TaskID | None = None
         self._clock = clock
         self._line_at = clock()
@@ -92,6 +92,7 @@ class ProgressDisplay:
 
     def _advanced(self, event: LayerAdvanced) -> None:
         layer = self._layers[event.index]
+        self._done.discard(event.index)
         if self._activity.get(event.index) != event.activity:
             self._activity[event.index] = event.activity
             self._moved[event.index] = 0
@@ -110,14 +111,16 @@ class ProgressDisplay:
         layer = self._layers[event.index]
         self._hide(event.index)
         self._moved.pop(event.index, None)
-        self._finished_bytes += layer.size
+        self._activity.pop(event.index, None)
+        self._done.add(event.index)
         self._update_total()
         self._line(f"{layer.label}: {human_size(layer.size)} {_WORDS[event.outcome]}")
 
     def _update_total(self) -> None:
         if self._total is not None:
             sending = sum(size for index, size in self._moved.items() if self._activity[index] == "sending")
-            self._progress.update(self._total, completed=self._finished_bytes + sending)
+            done = sum(self._layers[index].size for index in self._done)
+            self._progress.update(self._total, completed=done + sending)
 
     def _hide(self, index: int) -> None:
         task = self._tasks.pop(index, None)

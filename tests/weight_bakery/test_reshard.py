@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,16 @@ async def test_shards_are_compared_with_the_promise_for_the_whole(tmp_path: Path
     with pytest.raises(SourceDamaged, match="has not the digest its source promised"):
         read_split(source, Split(lying, MIB, split.shards))
     assert issubclass(SourceDamaged, SourceChanged)
+    with source.open(split.original.path) as reader:
+        header = read_header(split.original.path, split.original.size, reader)
+    first, *others = header.tensors
+    for damaged in (
+        replace(header, tensors=(replace(first, name="layer.9"), *others)),
+        replace(header, metadata={"format": "tf"}),
+    ):
+        shards = split_file(split.original.path, damaged, MIB)
+        with pytest.raises(SourceDamaged, match=r"the header of model.safetensors arrived damaged; run the bake again"):
+            read_split(source, replace(split, shards=shards))
 
 
 async def test_a_lock_saves_the_second_look(tmp_path: Path) -> None:

@@ -222,6 +222,7 @@ class Meter:
             case Planned(layers=layers):
                 self._layers = layers
             case LayerAdvanced(index, activity, size):
+                self._outcomes.pop(index, None)  # a layer that turned out to be damaged goes once more
                 table = self._sent if activity == "sending" else self._hashed
                 table[index] = table.get(index, 0) + size
             case LayerFinished(index, outcome):
