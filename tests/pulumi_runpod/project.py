@@ -41,7 +41,7 @@ endpoint = runpod.Endpoint(
     **({"template": template} if wish["by"] == "template" else {"template_id": template.id}),
     env={"OWN": "1"},
     gpu={"pools": ["ADA_24", "AMPERE_24"], "excluded_types": ["NVIDIA L4"]},
-    workers=runpod.WorkersArgs(min=0, max=1, idle_timeout=5),
+    workers=runpod.WorkersArgs(min=wish["workers"], max=max(1, wish["workers"]), idle_timeout=5),
     scaling={"type": "QUEUE_DELAY", "queue_delay": 0.5},
     network_volumes=[volume.id],
 )
@@ -95,6 +95,7 @@ class Project:
             "password": "pass-word-of-the-tests",
             "size": 20,
             "by": "template",
+            "workers": 0,
         }
         (folder / "state").mkdir()
         (folder / "__main__.py").write_text(PROGRAM.replace("SOURCE", repr(str(ROOT / "src"))))

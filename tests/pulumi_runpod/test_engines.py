@@ -77,12 +77,12 @@ async def test_a_template_id_of_this_program_shows_the_change_too(project: Proje
 
 async def test_an_endpoint_that_never_serves_stays_in_the_state(project: Project, cloud: Cloud) -> None:
     """A crashing image fails `up` with the log's last lines; the next `up` repairs the same endpoint."""
-    failed = await project.up(image="crash:1")
+    failed = await project.up(image="crash:1", workers=3)  # three crashes at once: no wait for the pauses between them
     assert failed.code != 0
     assert "workers crash again and again" in failed.text
     assert "no kernel image for this GPU" in failed.text
     assert len((await cloud.call("GET", "/v2/serverless"))["endpoints"]) == 1
-    repaired = await project.up(image="good:1")
+    repaired = await project.up(image="good:1", workers=0)
     assert repaired.code == 0, repaired.text
     assert len((await cloud.call("GET", "/v2/serverless"))["endpoints"]) == 1
     assert await project.preview("--expect-no-changes") == {}

@@ -4,11 +4,12 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.runpod_emulator.jobs.support import Live, endpoint, live
+from tests.runpod_emulator.jobs.support import FAST, Live, endpoint, live
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,8 @@ async def test_a_killed_workers_job_is_done_by_another(tmp_path: Path) -> None:
 
 async def test_a_frozen_worker_is_noticed_by_its_missing_pings(tmp_path: Path) -> None:
     """SIGSTOP of the whole group: the polls are still open, but nobody pings."""
-    async with live(tmp_path, endpoint(workers_min=1)) as it:
+    timing = replace(FAST, lost_after_s=4.0, stop_grace_s=0.5)
+    async with live(tmp_path, endpoint(workers_min=1), timing=timing) as it:
         await ready(it)
         frozen = it.host.containers[0]
         os.killpg(frozen.pid, signal.SIGSTOP)
