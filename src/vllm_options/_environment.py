@@ -53,6 +53,8 @@ class WorkerSettings:
     """WORKER_DRAIN_TIMEOUT: seconds that running jobs get after SIGTERM."""
     worker_warmup: bool = True
     """WORKER_WARMUP: send one small request before the first job."""
+    worker_cache_harvest: str | None = None
+    """WORKER_CACHE_HARVEST: folder for start-up caches that the image does not hold yet, for `bake harvest`."""
     base_path: str | None = None
     """BASE_PATH: the Hugging Face cache lies in its huggingface-cache/hub."""
     vllm_extra_args: tuple[str, ...] = ()
@@ -136,6 +138,7 @@ class _Reader:
             request_timeout=self._seconds("REQUEST_TIMEOUT", WorkerSettings.request_timeout),
             worker_drain_timeout=self._seconds("WORKER_DRAIN_TIMEOUT", WorkerSettings.worker_drain_timeout),
             worker_warmup=self._yes_or_no("WORKER_WARMUP", WorkerSettings.worker_warmup),
+            worker_cache_harvest=self._folder("WORKER_CACHE_HARVEST"),
             base_path=self.environ.get("BASE_PATH"),
             vllm_extra_args=self._words("VLLM_EXTRA_ARGS"),
             worker_ignore_env=frozenset(
@@ -177,6 +180,13 @@ class _Reader:
         except BadValue as error:
             self._problem(name, f"{error.text!r} {error.reason}")
             return default
+
+    def _folder(self, name: str) -> str | None:
+        text = self.environ.get(name)
+        if text is not None and not text.startswith("/"):
+            self._problem(name, f"{text!r} is not a folder's whole path", "begin it with /")
+            return None
+        return text
 
     def _words(self, name: str) -> tuple[str, ...]:
         try:

@@ -23,6 +23,7 @@ from weight_bakery._errors import (
     CorruptWeights,
     DigestMismatch,
     DiskFull,
+    HarvestError,
     LayerRuleError,
     LayoutError,
     LockError,
@@ -55,15 +56,19 @@ from weight_bakery._events import (
     Progress,
     silent,
 )
+from weight_bakery._harvest import harvest, harvest_async, plan_harvest, plan_harvest_async
+from weight_bakery._harvest_request import HarvestedCaches, HarvestPlan, HarvestReceipt, HarvestRequest
 from weight_bakery._layer_rule import LAYER_RULE, content_key, layer_size
 from weight_bakery._layers import Role
-from weight_bakery._lock import LockedFile, LockedLayer, LockEntry, WeightsLock, read_lock
+from weight_bakery._limits import parse_size
+from weight_bakery._lock import LockedCaches, LockedFile, LockedLayer, LockEntry, WeightsLock, read_lock
 from weight_bakery._rebase import RebaseReceipt, RebaseRequest, rebase, rebase_async
 from weight_bakery._references import (
     FolderModel,
     HubModel,
     LayoutReference,
     RegistryReference,
+    SourceChoice,
     image_name,
     parse_image,
     parse_model,
@@ -105,6 +110,11 @@ __all__ = [
     "FileSource",
     "Finding",
     "FolderModel",
+    "HarvestError",
+    "HarvestPlan",
+    "HarvestReceipt",
+    "HarvestRequest",
+    "HarvestedCaches",
     "HubModel",
     "Inventory",
     "LayerAdvanced",
@@ -116,6 +126,7 @@ __all__ = [
     "LayoutReference",
     "LockEntry",
     "LockError",
+    "LockedCaches",
     "LockedFile",
     "LockedLayer",
     "MissingShard",
@@ -144,6 +155,7 @@ __all__ = [
     "SeedRequest",
     "SigningError",
     "SourceChanged",
+    "SourceChoice",
     "SourceDamaged",
     "SourceError",
     "SourceFile",
@@ -164,14 +176,19 @@ __all__ = [
     "bake_status",
     "bake_status_async",
     "content_key",
+    "harvest",
+    "harvest_async",
     "image_name",
     "layer_size",
     "locked_image",
     "parse_image",
     "parse_model",
+    "parse_size",
     "parse_target",
     "plan_bake",
     "plan_bake_async",
+    "plan_harvest",
+    "plan_harvest_async",
     "plan_seed",
     "read_lock",
     "rebase",

@@ -16,6 +16,7 @@ BakeryError
   VolumeError             a network volume's S3 API
     VolumeDenied  VolumeUnreachable
   SigningError            cosign, after the image was baked
+  HarvestError            start-up caches that cannot be taken into an image
 """
 
 from redaction import redact
@@ -136,3 +137,7 @@ class VolumeUnreachable(VolumeError):
 
 class SigningError(BakeryError):
     """cosign could not be run, or refused; the image is there and whole, but not signed."""
+
+
+class HarvestError(BakeryError):
+    """Start-up caches that are damaged, mixed, unsafe, or of something else than the image; nothing was changed."""

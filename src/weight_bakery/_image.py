@@ -31,6 +31,8 @@ class BuiltLayer:
     """Paths of its files inside the image."""
     sha256: str | None = None
     """Digest of the file, when it is a single one."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Further annotations of the layer."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _labels(identity: ModelIdentity) -> dict[str, str]:
 
 
 def _layer_labels(layer: BuiltLayer) -> dict[str, str]:
-    labels: dict[str, str] = {f"{_PREFIX}.role": layer.role}
+    labels: dict[str, str] = {f"{_PREFIX}.role": layer.role, **layer.notes}
     if layer.sha256 is not None:
         labels |= {f"{_PREFIX}.path": f"/{layer.paths[0]}", f"{_PREFIX}.sha256": layer.sha256}
     return labels

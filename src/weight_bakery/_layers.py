@@ -15,7 +15,7 @@ from weight_bakery._errors import SourceChanged, SourceDamaged
 from weight_bakery._layer_rule import TRAILER, content_key, layer_entries, layer_size, padding
 from weight_bakery._sources import FileSource, SourceFile
 
-Role = Literal["base", "weights", "files", "deps", "code"]
+Role = Literal["base", "weights", "files", "deps", "code", "caches"]
 
 CHUNK = 2 * 1024 * 1024
 """Bytes per read. Large enough that a hash leaves the interpreter lock alone for a millisecond."""
@@ -50,9 +50,13 @@ class Layer:
         """What to call the layer in front of people."""
         if len(self.files) == 1:
             return self.files[0].origin.path
-        return {"weights": "weights", "files": "config and tokenizer", "deps": "worker dependencies"}.get(
-            self.role, "worker code"
-        ) + f" ({len(self.files)} files)"
+        words = {
+            "weights": "weights",
+            "files": "config and tokenizer",
+            "deps": "worker dependencies",
+            "caches": "start-up caches",
+        }
+        return f"{words.get(self.role, 'worker code')} ({len(self.files)} files)"
 
     def key(self, sha256s: dict[str, str]) -> str | None:
         """Content key (see `layer_rule.content_key`), None while the digest of one of the files is unknown."""

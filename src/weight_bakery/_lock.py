@@ -65,6 +65,20 @@ class LockedSplit:
 
 
 @dataclass(frozen=True)
+class LockedCaches:
+    """A layer of start-up caches (see docs/design/weight_bakery-caches.md): for what, and which bytes."""
+
+    id: str
+    gpu: str
+    vllm: str
+    config: str | None
+    """sha256 of the config.json that they were made with."""
+    digest: str
+    size: int
+    files: int
+
+
+@dataclass(frozen=True)
 class LockEntry:
     """One baked image."""
 
@@ -91,6 +105,8 @@ class LockEntry:
     """How the Hub gates the model: "no", "auto" or "manual"; None where the source cannot say."""
     resharded: tuple[LockedSplit, ...] = ()
     """Files that were split (see docs/layer-rule.md)."""
+    caches: tuple[LockedCaches, ...] = ()
+    """Start-up caches, by their keys' names."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +204,7 @@ def _entry(value: Any) -> LockEntry:
             "resharded": tuple(
                 LockedSplit(**{**split, "parts": tuple(split["parts"])}) for split in value.get("resharded", ())
             ),
+            "caches": tuple(LockedCaches(**caches) for caches in value.get("caches", ())),
             "include": tuple(value.get("include", ())),
             "exclude": tuple(value.get("exclude", ())),
         }

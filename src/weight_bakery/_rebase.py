@@ -5,31 +5,25 @@ image that a bake on the new base would make, digest included.
 """
 
 import asyncio
-import json
-import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from weight_bakery._attach import attest
-from weight_bakery._base import BaseImage, BaseLayer, read_base
-from weight_bakery._blobs import BytesBlob, RemoteBlob
-from weight_bakery._errors import BadRequest, BakeryError
-from weight_bakery._events import LayerAdvanced, LayerFinished, LayerPlanned, Note, Outcome, Planned, Progress, silent
-from weight_bakery._image import BuiltLayer, ModelIdentity, build_config, build_manifest
-from weight_bakery._layers import Role
-from weight_bakery._lock import LockEntry, lock_target, read_lock, update_lock
+from weight_bakery._baked import entry_of, label_of, read_baked, role_of
+from weight_bakery._base import read_base
+from weight_bakery._blobs import BytesBlob
+from weight_bakery._carry import Moves, carry_all
+from weight_bakery._errors import BadRequest
+from weight_bakery._events import LayerPlanned, Note, Planned, Progress, silent
+from weight_bakery._image import build_config, build_manifest
+from weight_bakery._lock import lock_target, read_lock, update_lock
 from weight_bakery._open import open_store
 from weight_bakery._plan import MAX_LAYERS
-from weight_bakery._references import ImageReference, LayoutReference, parse_image, parse_target
+from weight_bakery._references import ImageReference, parse_image, parse_target
 from weight_bakery._request import BakeRequest, Credentials, LayerReceipt
 from weight_bakery._stores import ImageStore, StoredManifest
-
-_LABEL = "io.vllm-runpod"
-_SERVED = "OPENAI_SERVED_MODEL_NAME_OVERRIDE="
-_COUNT = re.compile(r"vllm-runpod bake: (\d+) files of role")
 
 
 @dataclass(frozen=True)
@@ -68,42 +62,6 @@ class RebaseReceipt:
         return {"rebase": asdict(self)}
 
 
-@dataclass(frozen=True)
-class _Baked:
-    """What an image says about itself when it was baked here."""
-
-    image: BaseImage
-    identity: ModelIdentity
-    ours: tuple[BuiltLayer, ...]
-
-
-@dataclass
-class _Moves:
-    """Where layers go, and what moved."""
-
-    store: ImageStore
-    progress: Progress
-    slots: asyncio.Semaphore
-    sent: dict[int, int] = field(default_factory=dict)
-
-    async def one(self, index: int, layer: BaseLayer, source: ImageStore) -> Outcome:
-        """See to one layer."""
-        async with self.slots:
-            outcome = await self._move(index, layer, source)
-        self.progress(LayerFinished(index, outcome))
-        return outcome
-
-    async def _move(self, index: int, layer: BaseLayer, source: ImageStore) -> Outcome:
-        if await self.store.has_blob(layer.digest, layer.size):
-            return "present"
-        if await self.store.mount_blob(layer.digest, source):
-            return "mounted"
-        blob = RemoteBlob(layer.digest, layer.size, lambda offset: source.stream_blob(layer.digest, offset))
-        await self.store.write_blob(blob, lambda size: self.progress(LayerAdvanced(index, "sending", size)))
-        self.sent[index] = layer.size
-        return "sent"
-
-
 def rebase(request: RebaseRequest, *, progress: Progress = silent) -> RebaseReceipt:
     """Rebase and return what was done. Raises BakeryError; inside an event loop use `rebase_async`."""
     return asyncio.run(rebase_async(request, progress=progress))
@@ -132,7 +90,7 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
 
     try:
         source = opened(reference, writable=False)
-        baked = await _read_baked(source, reference)
+        baked = await read_baked(source, reference)
         base_store = opened(base_reference, writable=False)
         base = await read_base(base_store, base_reference.digest or base_reference.tag, str(base_reference))
         if len(base.layers) + len(baked.ours) > MAX_LAYERS:
@@ -145,21 +103,23 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
         old = baked.image.layers[-len(baked.ours) :]
         planned = [
             *((layer, base_store, "base", f"base layer {i}") for i, layer in enumerate(base.layers, start=1)),
-            *((layer, source, ours.role, _label(ours)) for layer, ours in zip(old, baked.ours, strict=True)),
+            *((layer, source, ours.role, label_of(ours)) for layer, ours in zip(old, baked.ours, strict=True)),
         ]
         events = tuple(
-            LayerPlanned(i, _role(role), label, layer.size) for i, (layer, _, role, label) in enumerate(planned)
+            LayerPlanned(i, role_of(role), label, layer.size) for i, (layer, _, role, label) in enumerate(planned)
         )
         progress(Planned(str(target), events))
-        moves = _Moves(store, progress, asyncio.Semaphore(request.flows))
-        outcomes = await _all(moves, [(layer, where) for layer, where, _, _ in planned])
+        moves = Moves(store, progress, asyncio.Semaphore(request.flows))
+        outcomes = await carry_all(moves, [(layer, where) for layer, where, _, _ in planned])
         config = build_config(baked.identity, baked.ours, base)
         manifest = build_manifest(config, baked.identity, baked.ours, base)
         if not await store.has_blob(config.digest, config.size):
             await store.write_blob(BytesBlob(config.content), lambda _: None)
         assert target.tag is not None
         stored = StoredManifest(manifest.media_type, manifest.content, manifest.digest)
-        entry = _entry(locked.images, reference, request.lock, baked.image.digest) if locked and request.lock else None
+        entry = (
+            entry_of(locked.images, reference, request.lock, baked.image.digest) if locked and request.lock else None
+        )
         if entry is not None:
             entry = replace(entry, image_digest=manifest.digest, base_digest=base.digest, base=request.base)
             await attest(store, stored, entry, progress)
@@ -188,66 +148,3 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
         weight_bytes=sum(size for index, size in moves.sent.items() if index >= first),
         seconds=round(time.monotonic() - started, 3),
     )
-
-
-async def _all(moves: _Moves, layers: Sequence[tuple[BaseLayer, ImageStore]]) -> list[Outcome]:
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(moves.one(i, layer, source)) for i, (layer, source) in enumerate(layers)]
-    except BaseExceptionGroup as failures:
-        raise next((error for error in failures.exceptions if isinstance(error, BakeryError)), failures) from failures
-    return [task.result() for task in tasks]
-
-
-async def _read_baked(store: ImageStore, reference: ImageReference) -> _Baked:
-    """Read an image and tell our layers from its base's by their annotations."""
-    image = await read_base(store, reference.digest or reference.tag, str(reference), option="IMAGE")
-    stored = await store.read_manifest(image.digest)
-    assert stored is not None, "it was read a moment ago"
-    annotations = [layer.get("annotations") or {} for layer in json.loads(stored.content)["layers"]]
-    roles = [notes.get(f"{_LABEL}.role") for notes in annotations]
-    count = sum(role is not None for role in roles)
-    container = image.config.get("config") or {}
-    labels: Mapping[str, str] = container.get("Labels") or {}
-    served = next((item for item in container.get("Env") or [] if item.startswith(_SERVED)), None)
-    if not count or None in roles[-count:] or served is None or f"{_LABEL}.model-path" not in labels:
-        raise BadRequest(f"{reference} was not baked by vllm-runpod", "name an image that `bake` has made")
-    ours = []
-    for layer, notes, history in zip(image.layers[-count:], annotations[-count:], image.history[-count:], strict=True):
-        path = str(notes.get(f"{_LABEL}.path", "")).lstrip("/")
-        many = _COUNT.match(str(history.get("created_by", "")))
-        # Of a layer of many files only their number is known, and nothing else of them is needed.
-        paths = ("",) * int(many[1]) if many else (path,)
-        ours.append(
-            BuiltLayer(_role(notes[f"{_LABEL}.role"]), layer.digest, layer.size, paths, notes.get(f"{_LABEL}.sha256"))
-        )
-    identity = ModelIdentity(
-        labels[f"{_LABEL}.model-path"].removeprefix("/models/"),
-        served.removeprefix(_SERVED),
-        labels[f"{_LABEL}.model"],
-        labels[f"{_LABEL}.revision"],
-        labels.get(f"{_LABEL}.licence"),
-        labels.get(f"{_LABEL}.gated"),
-    )
-    return _Baked(image, identity, tuple(ours))
-
-
-def _entry(images: Mapping[str, LockEntry], reference: ImageReference, lock: Path, digest: str) -> LockEntry | None:
-    if not isinstance(reference, LayoutReference) and reference.tag is None:
-        reference = replace(reference, tag="latest")
-    entry = images.get(lock_target(replace(reference, digest=None), lock))
-    if entry is not None and entry.image_digest == digest:
-        return entry
-    return next((entry for entry in images.values() if entry.image_digest == digest), None)
-
-
-def _label(layer: BuiltLayer) -> str:
-    name = layer.paths[0].rpartition("/")[2]
-    return name or f"{layer.role} ({len(layer.paths)} files)"
-
-
-def _role(text: str) -> Role:
-    for role in ("base", "weights", "files", "deps", "code"):
-        if role == text:
-            return role
-    raise BadRequest(f"the image has a layer of the unknown role {text!r}", "update vllm-runpod")

@@ -80,8 +80,19 @@ class Volume:
             return None
 
     def sha256(self, key: str, size: int, advance: Callable[[int], None]) -> str:
-        """Read an object of known size and return its digest; a break is mended by another ranged read."""
-        digest, position = hashlib.sha256(), 0
+        """Read an object of known size and return its digest."""
+        digest = hashlib.sha256()
+
+        def take(part: bytes) -> None:
+            digest.update(part)
+            advance(len(part))
+
+        self.read("read back", key, size, take)
+        return digest.hexdigest()
+
+    def read(self, verb: str, key: str, size: int, take: Callable[[bytes], object]) -> None:
+        """Hand an object of known size to `take`, in order; a break is mended by another ranged read."""
+        position = 0
 
         def go_on() -> None:
             nonlocal position
@@ -91,17 +102,15 @@ class Volume:
                 while position < size and (part := body.read(1 << 20)):
                     if self.stopped.is_set():
                         raise VolumeUnreachable("seeding was stopped")
-                    digest.update(part)
+                    take(part)
                     position += len(part)
-                    advance(len(part))
             finally:
                 body.close()
             if position != size:
                 raise EOFError(f"ended {size - position} bytes early")
 
         if size:
-            self._call("read back", key, go_on)
-        return digest.hexdigest()
+            self._call(verb, key, go_on)
 
     def put(self, key: str, content: bytes) -> Stored:
         """Write a small object whole; the gateway is told its MD5."""

@@ -24,6 +24,7 @@ from weight_bakery._cli_common import (
     error_line,
     told,
 )
+from weight_bakery._cli_harvest import harvest_command
 from weight_bakery._cli_rebase import rebase_command
 from weight_bakery._cli_sbom import sbom_command
 from weight_bakery._cli_seed import seed_command
@@ -92,7 +93,10 @@ Buckets: AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_ENDPOI
 )  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path, dir_okay=False), help="Where digests are remembered.")
 @click.option("--flows", type=click.IntRange(1, 16), default=4, show_default=True, help="Layers in flight at once.")
-@click.option("--no-attest", is_flag=True, help="Attach no bill of materials and no provenance in the registry.")
+@click.option(
+    "--attest/--no-attest", default=True, show_default=True,
+    help="Attach bill of materials and provenance in the registry.",
+)  # fmt: skip
 @click.option(
     "--sign", metavar="[KEY]", is_flag=False, flag_value="",
     help=f"Sign with cosign: with KEY, else with that in {SIGN_KEY_VARIABLE}, else keyless.",
@@ -119,7 +123,7 @@ def bake_command(
     lock: Path,
     cache: Path | None,
     flows: int,
-    no_attest: bool,
+    attest: bool,
     sign: str | None,
     dry_run: bool,
     as_json: bool,
@@ -150,7 +154,7 @@ def bake_command(
             lock=lock,
             cache=cache or default_cache(to),
             flows=flows,
-            attest=not no_attest,
+            attest=attest,
             max_layer_size=max_layer_size,
             credentials=credentials_from_environment(),
             docker_config=docker_folder(),
@@ -211,3 +215,4 @@ bake_command.add_command(status_command())
 bake_command.add_command(sbom_command)
 bake_command.add_command(rebase_command)
 bake_command.add_command(seed_command)
+bake_command.add_command(harvest_command)

@@ -134,6 +134,10 @@ def main() -> None:
     asked = settings()
     record(started=sys.argv[1:], environment=dict(os.environ), rest=rest)
     print("INFO [api_utils.py:1] non-default args: {}", flush=True)
+    for place, text in asked.get("writes", {}).items():
+        path = Path(os.path.expandvars(place))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     if "fail" in asked:
         print("INFO about to fail", flush=True)
         print(f"(APIServer pid=1) {asked['fail']}", flush=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from redaction import redact, register_secret
 from vllm_options import Plan, Schema, UnknownVersion, latest_version, options, read_environment
+from vllm_worker import _caches as start_caches
 from vllm_worker._client import Address, open_session
 from vllm_worker._device import Machine, find_machine, launch_for
 from vllm_worker._engine import Engine, own_children
@@ -95,14 +96,23 @@ def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float) -> None
     for note in launch.notes:
         event("note", note)
     event("command", f"starting {redact(shlex.join(launch.command))}", vllm=machine.vllm_version)
+    caches = start_caches.prepare(
+        vllm_version=machine.vllm_version,
+        cpu=machine.cpu,
+        model=plan.model,
+        command=launch.command,
+        environment=launch.environment,
+        harvest=plan.settings.worker_cache_harvest,
+    )
+    environment = {**caches.environment(), **launch.environment}
     try:
-        seed_model_infos(machine.vllm_version, plan.model, cache_root(launch.environment))
+        seed_model_infos(machine.vllm_version, plan.model, cache_root(environment))
     except OSError as error:
         event("note", f"vLLM's cache cannot be written ({error}); its start takes some seconds more")
     own_children()
     spawned_at = time.monotonic()
     try:
-        engine = Engine(launch.command, launch.environment)
+        engine = Engine(launch.command, environment)
     except OSError as error:
         raise EngineError(f"{launch.command[0]} cannot be started: {error.strerror}") from error
     try:
@@ -110,11 +120,13 @@ def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float) -> None
         start = _runpod_start()
         imported_s = time.monotonic() - spawned_at
         phases = asyncio.run(_make_ready(plan, engine, address, stop))
-        total_s = round(age_s + time.monotonic() - spawned_at, 3)
+        start_caches.keep(caches)
+        total_s = round(age_s + caches.seconds + time.monotonic() - spawned_at, 3)
         event(
             "ready",
             f"ready after {total_s:.1f} s",
-            phases={"worker": round(age_s, 3), **phases, "total": total_s},
+            phases={"worker": round(age_s, 3), "caches": caches.seconds, **phases, "total": total_s},
+            caches=caches.outcome,
             runpod_import=round(imported_s, 3),
             concurrency=plan.settings.max_concurrency,
             models=list(plan.served_names),

@@ -1,0 +1,210 @@
+"""vLLM's start-up caches: those of the image that fit this machine are laid out before vLLM starts, or written anew.
+
+An image may hold caches for several keys, each in `/opt/vllm-worker/caches/<id>/`: `key.json` says for what they were
+made and lists their files, `files/<sha256>` are the contents. They are copied to a folder that vLLM may write in, with
+the times that they had (FlashInfer's build compares them). Caches of another key are never touched.
+
+On a miss, and where WORKER_CACHE_HARVEST names a folder, what this start wrote is put there for `bake harvest`.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm_worker._caches_archive import CacheFile, read_key_document, write_archive
+from vllm_worker._caches_key import CachesKey, UnknownDevice, describe, find_device, make_key
+from vllm_worker._log import event
+from vllm_worker._seed import cache_root
+
+IMAGE_CACHES = Path(__file__).parents[2] / "caches"
+"""Beside the folder that the worker's code is in: where the image's root is another one, it is found all the same."""
+_TOLD = 4
+"""Foreign caches that the log names one by one."""
+
+
+@dataclass(frozen=True)
+class StartCaches:
+    """What was decided about start-up caches: `hit`, `miss`, or `off` where they cannot be used."""
+
+    outcome: str
+    key: CachesKey | None = None
+    root: Path | None = None
+    """Where vLLM keeps its caches in this start; None leaves vLLM its own places."""
+    driver: str = ""
+    harvest: Path | None = None
+    """Where to put what vLLM writes; None when it need not be kept."""
+    seconds: float = 0.0
+    files: int = 0
+
+    def environment(self) -> dict[str, str]:
+        """What tells vLLM and its compilers where their caches are."""
+        if self.root is None:
+            return {}
+        places = {
+            # torch.compile's artifacts, autotuned configurations, DeepGEMM's kernels and start-up plans lie here.
+            "VLLM_CACHE_ROOT": "vllm",
+            "TRITON_CACHE_DIR": "triton",
+            "TORCHINDUCTOR_CACHE_DIR": "inductor",
+            "FLASHINFER_WORKSPACE_BASE": "flashinfer",
+            # The driver's own cache of translated PTX.
+            "CUDA_CACHE_PATH": f"nv/{self.driver}" if self.driver else "nv/none",
+        }
+        return {**{name: str(self.root / place) for name, place in places.items()}, "VLLM_ENABLE_STARTUP_PLAN": "1"}
+
+
+def prepare(
+    *,
+    vllm_version: str,
+    cpu: bool,
+    model: str,
+    command: tuple[str, ...],
+    environment: Mapping[str, str],
+    harvest: str | None,
+    image: Path = IMAGE_CACHES,
+) -> StartCaches:
+    """Choose caches, lay them out, and say so in one line. Nothing that goes wrong here stops a start."""
+    began = time.monotonic()
+    there = _read_image(image)
+    if not there and harvest is None:
+        event("caches", "start-up caches: miss (the image holds none)", outcome="miss")
+        return StartCaches("miss")
+    if "VLLM_CACHE_ROOT" in environment:
+        return _off("VLLM_CACHE_ROOT is set, so vLLM's caches are somebody else's")
+    try:
+        device = find_device(cpu, environment.get("PATH"))
+    except (UnknownDevice, OSError) as error:
+        return _off(str(error))
+    key = make_key(device, vllm_version, model, _arguments(command), environment)
+    # The same place in every worker of an image: compiled code may name it.
+    root = cache_root(environment).with_name("vllm-worker") / key.id
+    found = there.get(key.id)
+    if found is not None and found.key == key.document:
+        try:
+            files, size = lay_out(found.folder, found.files, root)
+        except (OSError, ValueError) as error:
+            event("note", f"the image's start-up caches {key.id} cannot be used: {error}")
+            shutil.rmtree(_partial(root), ignore_errors=True)
+        else:
+            seconds = round(time.monotonic() - began, 3)
+            event(
+                "caches",
+                f"start-up caches: hit ({key}; {files} files, {size / 1e6:.1f} MB laid out in {seconds:.1f} s)",
+                outcome="hit", key=key.id, files=files, size=size, seconds=seconds,
+            )  # fmt: skip
+            return StartCaches("hit", key, root, device.driver, None, seconds, files)
+    event(
+        "caches",
+        f"start-up caches: miss ({key}; {_instead(key, there)})",
+        outcome="miss", key=key.id, wanted=key.document, there=sorted(there),
+    )  # fmt: skip
+    if harvest is None:
+        return StartCaches("miss", key)
+    return StartCaches("miss", key, root, device.driver, Path(harvest))
+
+
+def keep(caches: StartCaches) -> float | None:
+    """Put what vLLM has written where the user wants it, for `bake harvest`; returns the seconds it took.
+
+    Only after a miss, and only once for each key: another worker may have been first.
+    """
+    if caches.harvest is None or caches.key is None or caches.root is None:
+        return None
+    began = time.monotonic()
+    target = caches.harvest / f"{caches.key.id}.tar"
+    try:
+        if target.exists():
+            event("caches", f"start-up caches: {target} is there already; nothing was written", outcome="miss")
+            return None
+        facts = {"driver": caches.driver}
+        size, files = write_archive(caches.root, target, caches.key.document, facts)
+    except (OSError, ValueError) as error:
+        event("note", f"the start-up caches were not kept in {caches.harvest} (WORKER_CACHE_HARVEST): {error}")
+        return None
+    seconds = round(time.monotonic() - began, 3)
+    event(
+        "caches",
+        f"start-up caches: kept in {target} ({files} files, {size / 1e6:.1f} MB in {seconds:.1f} s); "
+        "`vllm-runpod bake harvest` puts them into the image",
+        outcome="kept", key=caches.key.id, path=str(target), files=files, size=size, seconds=seconds,
+    )  # fmt: skip
+    return seconds
+
+
+def lay_out(folder: Path, files: tuple[CacheFile, ...], root: Path) -> tuple[int, int]:
+    """Copy caches to where they can be written; returns the number of files and of bytes.
+
+    Caches that an earlier start in this container laid out are used as they are: vLLM may have added to them.
+    """
+    size = sum(file.size for file in files)
+    if root.is_dir():
+        return len(files), size
+    partial = _partial(root)
+    shutil.rmtree(partial, ignore_errors=True)
+    for file in files:
+        target = partial / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "files" / file.sha256, target, follow_symlinks=False)
+        if target.stat().st_size != file.size:
+            raise ValueError(f"{file.path} has {target.stat().st_size} bytes instead of {file.size}")
+        target.chmod(0o755 if file.executable else 0o644)
+        os.utime(target, (file.mtime, file.mtime))
+    partial.rename(root)
+    return len(files), size
+
+
+def _arguments(command: tuple[str, ...]) -> tuple[str, ...]:
+    """vLLM's options, without the program in front of them."""
+    first = next((place for place, word in enumerate(command) if word.startswith("--")), len(command))
+    return command[first:]
+
+
+def _partial(root: Path) -> Path:
+    return root.with_name(f"{root.name}.partial")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Caches of the image."""
+
+    folder: Path
+    key: Mapping[str, Any]
+    files: tuple[CacheFile, ...]
+
+
+def _read_image(image: Path) -> dict[str, _Found]:
+    """The image's caches by their names; what cannot be read is told and left alone."""
+    found: dict[str, _Found] = {}
+    try:
+        folders = sorted(path for path in image.iterdir() if path.is_dir())
+    except OSError:
+        return found
+    for folder in folders:
+        try:
+            key, files = read_key_document((folder / "key.json").read_bytes())
+        except (OSError, ValueError) as error:
+            event("note", f"the image's start-up caches in {folder} cannot be read: {error}")
+            continue
+        found[folder.name] = _Found(folder, key, files)
+    return found
+
+
+def _instead(key: CachesKey, there: Mapping[str, _Found]) -> str:
+    """What the image holds, and in which parts that is another key."""
+    if not there:
+        return "the image holds none"
+    told = []
+    for name, found in sorted(there.items())[:_TOLD]:
+        parts = [part for part, value in key.document.items() if found.key.get(part) != value]
+        differs = f"other {' and '.join(parts)}" if parts else "under another name than its own"
+        told.append(f"{name}: {describe(found.key)}, {differs}")
+    more = f", and {len(there) - _TOLD} more" if len(there) > _TOLD else ""
+    return f"the image holds {'; '.join(told)}{more}"
+
+
+def _off(reason: str) -> StartCaches:
+    event("caches", f"start-up caches: off ({reason})", outcome="off")
+    return StartCaches("off")

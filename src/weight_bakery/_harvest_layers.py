@@ -1,0 +1,122 @@
+"""Layers of start-up caches: what is in one, how an image tells which it has, and which of them stay."""
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from weight_bakery._harvest_tree import CONTENT, KEY_FILE, Caches
+from weight_bakery._image import BuiltLayer
+from weight_bakery._layers import Layer, LayerFile
+from weight_bakery._lock import LockedCaches
+from weight_bakery._sources import Reader, SourceFile
+
+CACHES_ROOT = "opt/vllm-worker/caches"
+"""Where the worker looks."""
+_LABEL = "io.vllm-runpod.caches"
+_VERSION = re.compile(r"v?(\d+\.\d+\.\d+(?:\.?(?:post|rc)\d+)?)(?![\d.])")
+
+
+class _Memory:
+    """A file source of texts."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+
+    @contextmanager
+    def open(self, path: str, offset: int = 0) -> Iterator[Reader]:
+        yield io.BytesIO(self._files[path][offset:])
+
+    def key(self, path: str) -> str:
+        return f"memory:{id(self)}/{path}"
+
+    def close(self) -> None:
+        return
+
+
+def caches_layer(caches: Caches) -> Layer:
+    """Plan the layer of one key: `key.json`, and each content once."""
+    key = caches.key_file
+    root = f"{CACHES_ROOT}/{key.id}"
+    text = key.dump()
+    contents = {file.sha256: file.size for file in key.files}
+    files = [
+        LayerFile(f"{root}/{KEY_FILE}", len(text), False, _Memory({KEY_FILE: text}), SourceFile(KEY_FILE, len(text))),
+        *(
+            LayerFile(
+                f"{root}/{CONTENT}{sha256}", size, False, caches, SourceFile(CONTENT + sha256, size, sha256=sha256)
+            )
+            for sha256, size in sorted(contents.items())
+        ),
+    ]
+    return Layer("caches", tuple(files))
+
+
+def locked_caches(caches: Caches, layer: Layer, digest: str) -> LockedCaches:
+    """What the lock keeps of a finished layer."""
+    key = caches.key_file
+    return LockedCaches(key.id, key.gpu, key.vllm, key.model_config, digest, layer.size, len(layer.files))
+
+
+def built_caches(caches: LockedCaches) -> BuiltLayer:
+    """A layer of caches as it stands in an image's manifest and config."""
+    notes = {_LABEL: caches.id, f"{_LABEL}.gpu": caches.gpu, f"{_LABEL}.vllm": caches.vllm}
+    if caches.config is not None:
+        notes[f"{_LABEL}.model-config"] = caches.config
+    return BuiltLayer("caches", caches.digest, caches.size, ("",) * caches.files, None, notes)
+
+
+def caches_of(layers: Iterable[BuiltLayer]) -> list[LockedCaches]:
+    """The caches among an image's layers, from what the image says."""
+    return [
+        LockedCaches(
+            layer.notes.get(_LABEL, ""),
+            layer.notes.get(f"{_LABEL}.gpu", ""),
+            layer.notes.get(f"{_LABEL}.vllm", ""),
+            layer.notes.get(f"{_LABEL}.model-config"),
+            layer.digest,
+            layer.size,
+            len(layer.paths),
+        )
+        for layer in layers
+        if layer.role == "caches"
+    ]
+
+
+def in_order(caches: Iterable[LockedCaches]) -> list[LockedCaches]:
+    """Caches as they stand in an image: by name, so that the order of harvests leaves no trace."""
+    return sorted(caches, key=lambda item: item.id)
+
+
+def title(caches: LockedCaches) -> str:
+    """Caches in a few words."""
+    return f"start-up caches {caches.id} ({caches.gpu}, vLLM {caches.vllm})"
+
+
+def vllm_of(base: str) -> str | None:
+    """The version of vLLM that a base image's name tells: `vllm/vllm-openai:v0.33.0`. None where it tells none."""
+    name = base.partition("@")[0]
+    repository, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag or "vllm" not in repository:
+        return None
+    match = _VERSION.match(tag)
+    return match[1] if match else None
+
+
+def surviving(
+    caches: Sequence[LockedCaches], *, base: str | None, same_base: bool, configs: Mapping[str, str] | None = None
+) -> tuple[list[LockedCaches], list[str]]:
+    """Which caches still fit an image on `base`, and a line for each that does not.
+
+    Where the base's name tells no version they stay: a worker with another one does not use them.
+    """
+    version = None if base is None or same_base else vllm_of(base)
+    kept, told = [], []
+    for item in caches:
+        if version is not None and version != item.vllm:
+            told.append(f"{title(item)} are left out: the base has vLLM {version}")
+        elif configs is not None and item.config is not None and configs.get("config.json", item.config) != item.config:
+            told.append(f"{title(item)} are left out: the model's config.json is another one")
+        else:
+            kept.append(item)
+    return kept, told
