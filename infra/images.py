@@ -10,6 +10,7 @@ the room that moves the gigabytes.
 import json
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ from settings import DEFAULT_LOCK, DIGEST, Settings
 
 _LOCK_VERSIONS = (1, 2)
 PINS = Path("images/vllm-baked/pins.json")
+BAKE_OPTIONS = {
+    "source": "source",
+    "include": "include",
+    "exclude": "exclude",
+    "maxLayerSize": "max_layer_size",
+    "flows": "flows",
+    "attest": "attest",
+}
+"""Fields of `bake` that go to the resource as they are, and what they are called there."""
 WORKER_CODE = ("images/vllm-baked/vllm_worker", "src/vllm_options", "src/redaction")
 """Package folders of the worker, in the project."""
 WORKER_DEPENDENCIES = {True: ".local/worker-deps", False: ".local/worker-layer"}
@@ -80,7 +90,12 @@ def _bake_arguments(settings: Settings, base: str | None, *, layout: bool) -> di
         "worker_dependencies": WORKER_DEPENDENCIES[layout],
         "worker_code": list(WORKER_CODE),
         "lock": settings.bake.get("lock", DEFAULT_LOCK),
+        **{argument: _listed(settings.bake[name]) for name, argument in BAKE_OPTIONS.items() if name in settings.bake},
     }
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def pinned_base(root: Path) -> str | None:
@@ -136,8 +151,17 @@ def _mismatch(settings: Settings, entry: dict[str, Any]) -> str:
 def _remedy(settings: Settings) -> str:
     assert settings.bake is not None
     model = settings.model if settings.revision is None else f"{settings.model}@{settings.revision}"
-    lock = f" --lock {settings.bake['lock']}" if "lock" in settings.bake else ""
-    command = f"vllm-runpod bake --model {model} --to {settings.bake['to']}{lock}"
+    command = (
+        f"vllm-runpod bake --model {shlex.quote(str(settings.bake.get('from') or model))} --to {settings.bake['to']}"
+    )
+    for name in ("lock", *BAKE_OPTIONS):
+        option = "--" + re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", name)
+        value = settings.bake.get(name)
+        if isinstance(value, bool):
+            command += "" if value else f" --no-{name}"
+        else:
+            values = value if isinstance(value, tuple) else () if value is None else (value,)
+            command += "".join(f" {option} {shlex.quote(str(one))}" for one in values)
     return f"bake it with `{command}`, or pin a base in {PINS} and `up` bakes it"
 
 

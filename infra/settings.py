@@ -29,6 +29,12 @@ BAKE = Fields(
         "lock": Text(),
         "from": Text(),
         "base": Text(),
+        "source": Text(choices=("auto", "hub", "hf-cache")),
+        "include": Texts(),
+        "exclude": Texts(),
+        "maxLayerSize": Text(pattern=r"\d+(\.\d+)? ?[kKmMgGtT]?i?[bB]?", example="5GB or 4GiB"),
+        "flows": Integer(1, 16),
+        "attest": Flag(),
     },
     required=("to",),
 )
@@ -68,12 +74,14 @@ class Settings:
         Text(pattern=r"\S+", example="host/repository:tag@sha256:..."),
         "Worker image: `oci:<dir>:<tag>`, or a registry reference. Excludes `bake`.",
     )
-    bake: dict[str, str] | None = key(
+    bake: dict[str, Any] | None = key(
         BAKE,
         f"Worker image that `up` bakes: `to` is where, `lock` the lock file (`{DEFAULT_LOCK}` if left out), `from` a "
-        "folder with the weights (else the Hub's `model`), `base` the image it stands on (for a registry the one "
-        "pinned in images/vllm-baked/pins.json; while that pin is empty, the digest comes from the lock file alone, "
-        "and `vllm-runpod bake` makes the image). Excludes `image`.",
+        "folder, a bucket (`s3://...`) or an image (`image:...`) with the weights (else the Hub's `model`), `base` the "
+        "image it stands on (for a registry the one pinned in images/vllm-baked/pins.json; while that pin is empty, "
+        "the digest comes from the lock file alone, and `vllm-runpod bake` makes the image). `source`, `include`, "
+        "`exclude`, `maxLayerSize`, `flows` and `attest` are those of `vllm-runpod bake`, and of "
+        "[BakedImage](../resources/baked_image.md). Excludes `image`.",
     )
     weights: str | None = key(
         Text(choices=("baked", "download")),

@@ -9,7 +9,14 @@ Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declar
 from pulumi_runpod import _outputs as outputs
 from pulumi_runpod._baked_image import BakedImage
 from pulumi_runpod._endpoint import Endpoint
-from pulumi_runpod._enums import EndpointType, FlashbootMode, NetworkVolumeType, ScalingType, TemplateCategory
+from pulumi_runpod._enums import (
+    BakeSource,
+    EndpointType,
+    FlashbootMode,
+    NetworkVolumeType,
+    ScalingType,
+    TemplateCategory,
+)
 from pulumi_runpod._functions import get_data_centers, get_data_centers_output, get_gpus, get_gpus_output
 from pulumi_runpod._inputs import (
     CpuArgs,
@@ -31,6 +38,7 @@ from pulumi_runpod._registry_credential import RegistryCredential
 from pulumi_runpod._template import Template
 
 __all__ = [
+    "BakeSource",
     "BakedImage",
     "CpuArgs",
     "CpuArgsDict",

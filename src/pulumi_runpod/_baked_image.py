@@ -4,15 +4,19 @@ Written by `python -m pulumi_runpod.provider.generate` from pulumi_runpod.declar
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pulumi
 
-from pulumi_runpod import _registration
+from pulumi_runpod import _enums, _registration
 
 
 @pulumi.input_type
 class _Properties:
     model: pulumi.Input[str] | None = pulumi.property("model", default=None)
+    source: pulumi.Input[_enums.BakeSource | Literal["auto", "hub", "hf-cache"]] | None = pulumi.property(
+        "source", default=None
+    )
     to: pulumi.Input[str] | None = pulumi.property("to", default=None)
     base: pulumi.Input[str] | None = pulumi.property("base", default=None)
     include: pulumi.Input[Sequence[pulumi.Input[str]]] | None = pulumi.property("include", default=None)
@@ -22,6 +26,9 @@ class _Properties:
     worker_dependencies: pulumi.Input[str] | None = pulumi.property("workerDependencies", default=None)
     worker_code: pulumi.Input[Sequence[pulumi.Input[str]]] | None = pulumi.property("workerCode", default=None)
     lock: pulumi.Input[str] | None = pulumi.property("lock", default=None)
+    max_layer_size: pulumi.Input[str] | None = pulumi.property("maxLayerSize", default=None)
+    flows: pulumi.Input[int] | None = pulumi.property("flows", default=None)
+    attest: pulumi.Input[bool] | None = pulumi.property("attest", default=None)
     delete_image: pulumi.Input[bool] | None = pulumi.property("deleteImage", default=None)
     image: pulumi.Input[str] | None = pulumi.property("image", default=None)
     digest: pulumi.Input[str] | None = pulumi.property("digest", default=None)
@@ -80,9 +87,15 @@ class BakedImage(pulumi.CustomResource):
     """The worker's own package folders, relative to the project. With them the image starts the worker."""
     lock: pulumi.Output[str]
     """Lock file to keep, relative to the project, usually `weights.lock`; left out, none is kept."""
+    max_layer_size: pulumi.Output[str] = pulumi.property("maxLayerSize")
+    """Split safetensors files whose layer would be larger, `5GB` or `4GiB` for example; left out, only what the
+    registry is known not to take is split.
+    """
+    attest: pulumi.Output[bool]
+    """Whether bill of materials and provenance are attached to the image, where `to` is a registry."""
     delete_image: pulumi.Output[bool] = pulumi.property("deleteImage")
-    """Whether the tag goes with the resource, where the registry allows it. Layers stay in any case: other images may
-    stand on them, and the registry's own collection removes what nothing needs.
+    """Whether the image goes with the resource: its tag, where the registry allows it, and in a layout the layers that
+    no other image there needs. In a registry layers stay: its own collection removes what nothing needs.
     """
     image: pulumi.Output[str]
     """The image pinned by digest, for a template's or endpoint's `image`. Known in a preview where nothing has to be
@@ -111,6 +124,7 @@ class BakedImage(pulumi.CustomResource):
         *,
         model: pulumi.Input[str],
         to: pulumi.Input[str],
+        source: pulumi.Input[_enums.BakeSource | Literal["auto", "hub", "hf-cache"]] | None = None,
         base: pulumi.Input[str] | None = None,
         include: pulumi.Input[Sequence[pulumi.Input[str]]] | None = None,
         exclude: pulumi.Input[Sequence[pulumi.Input[str]]] | None = None,
@@ -119,6 +133,9 @@ class BakedImage(pulumi.CustomResource):
         worker_dependencies: pulumi.Input[str] | None = None,
         worker_code: pulumi.Input[Sequence[pulumi.Input[str]]] | None = None,
         lock: pulumi.Input[str] | None = None,
+        max_layer_size: pulumi.Input[str] | None = None,
+        flows: pulumi.Input[int] | None = None,
+        attest: pulumi.Input[bool] | None = None,
         delete_image: pulumi.Input[bool] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -129,6 +146,9 @@ class BakedImage(pulumi.CustomResource):
             with an optional `@revision`, a bucket (`s3://<bucket>/<prefix>`), or another image (`oci:` or
             `image:`). A branch or tag is looked up anew by every preview and `up`.
         :param to: The image to make: `<host>/<repository>:<tag>`, or `oci:<folder>:<tag>` for an OCI layout.
+        :param source: Where a repository id is looked up: a folder of that name, else the Hub (`auto`); the Hub; or
+            this machine's Hugging Face cache, without a network. Buckets and images are named by `model` itself.
+            One of `auto`, `hub`, `hf-cache`.
         :param base: Image to build on, best by digest. Its layers are mounted or streamed, never unpacked.
         :param include: Take these files too (globs); named weights are then the only ones.
         :param exclude: Leave these files out (globs).
@@ -138,8 +158,13 @@ class BakedImage(pulumi.CustomResource):
         :param worker_code: The worker's own package folders, relative to the project. With them the image starts
             the worker.
         :param lock: Lock file to keep, relative to the project, usually `weights.lock`; left out, none is kept.
-        :param delete_image: Whether the tag goes with the resource, where the registry allows it. Layers stay in
-            any case: other images may stand on them, and the registry's own collection removes what nothing needs.
+        :param max_layer_size: Split safetensors files whose layer would be larger, `5GB` or `4GiB` for example;
+            left out, only what the registry is known not to take is split.
+        :param flows: Layers in flight at once. From 1 to 16.
+        :param attest: Whether bill of materials and provenance are attached to the image, where `to` is a registry.
+        :param delete_image: Whether the image goes with the resource: its tag, where the registry allows it, and in
+            a layout the layers that no other image there needs. In a registry layers stay: its own collection
+            removes what nothing needs.
         :param opts: Options of the resource.
         """
         properties = _registration.properties(
@@ -147,6 +172,7 @@ class BakedImage(pulumi.CustomResource):
             f"BakedImage {resource_name!r}",
             model=model,
             to=to,
+            source=source,
             base=base,
             include=include,
             exclude=exclude,
@@ -155,6 +181,9 @@ class BakedImage(pulumi.CustomResource):
             worker_dependencies=worker_dependencies,
             worker_code=worker_code,
             lock=lock,
+            max_layer_size=max_layer_size,
+            flows=flows,
+            attest=attest,
             delete_image=delete_image,
         )
         super().__init__(self.pulumi_type, resource_name, properties, opts)

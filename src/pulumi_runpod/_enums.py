@@ -28,12 +28,19 @@ class FlashbootMode(StrEnum):
     PRIORITY_FLASHBOOT = "PRIORITY_FLASHBOOT"
 
 
+class BakeSource(StrEnum):
+    AUTO = "auto"
+    HUB = "hub"
+    HF_CACHE = "hf-cache"
+
+
 class ScalingType(StrEnum):
     QUEUE_DELAY = "QUEUE_DELAY"
     REQUEST_COUNT = "REQUEST_COUNT"
 
 
 __all__ = [
+    "BakeSource",
     "EndpointType",
     "FlashbootMode",
     "NetworkVolumeType",

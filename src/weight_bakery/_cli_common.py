@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +16,8 @@ from weight_bakery._ambient import (
     default_cache,
     docker_folder,
 )
-from weight_bakery._errors import BakeryError
+from weight_bakery._errors import BadRequest, BakeryError
+from weight_bakery._limits import parse_size
 
 __all__ = [
     "PASSWORD_VARIABLE",
@@ -30,8 +30,6 @@ __all__ = [
     "told",
 ]
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(i)?b?)")
-
 
 class Size(click.ParamType[int]):
     """A number of bytes, as people write it: 5GB, 4GiB, 500MB or plain."""
@@ -42,11 +40,10 @@ class Size(click.ParamType[int]):
         """Read the text."""
         if isinstance(value, int):
             return value
-        match = _SIZE.fullmatch(value.strip().lower())
-        if match is None:
+        try:
+            return parse_size(value)
+        except BadRequest:
             self.fail(f"{value!r} is not a size; write 5GB, 4GiB or a number of bytes", param, ctx)
-        number, unit, binary = match.groups()
-        return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from weight_bakery._files import write_atomically
 from weight_bakery._layers import Layer, LayerDigests, LayerFile
-from weight_bakery._layout import write_atomically
 
 _VERSION = 1
 _FRESH_NS = 100_000_000

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -25,6 +25,7 @@ from weight_bakery._blob_memory import BlobMemory
 from weight_bakery._blobs import Blob, BytesBlob
 from weight_bakery._errors import BadRequest, BakeryError, DigestMismatch, DiskFull, LayoutError
 from weight_bakery._events import Note, Progress, silent
+from weight_bakery._files import sync_directory, write_atomically
 from weight_bakery._layers import CHUNK
 from weight_bakery._media import INDEX
 from weight_bakery._stores import Advance, ImageStore, StoredManifest
@@ -33,6 +34,8 @@ from weight_bakery._threads import abandonable
 _REF_NAME = "org.opencontainers.image.ref.name"
 _PRIVATE = ".bakery"
 _YOUNG_S = 60.0
+
+Entries = list[dict[str, Any]]
 
 
 class LayoutStore:
@@ -158,7 +161,7 @@ class LayoutStore:
                 place = self._blob(digest)
                 altered = digest in self._altered or (place.is_file() and place.stat().st_size != written)
                 path.rename(place)
-                _sync_directory(self._blobs)
+                sync_directory(self._blobs)
                 self._memory.wrote(place.name, os.fstat(stream.fileno()))
             if altered:
                 self._altered.discard(digest)
@@ -175,13 +178,21 @@ class LayoutStore:
         where = {"platform": {"architecture": "amd64", "os": "linux"}, "annotations": {_REF_NAME: tag}}
         self.set_tag(tag, [entry | where])
 
-    def set_tag(self, tag: str, entries: list[dict[str, Any]]) -> None:
-        """Let the tag name these; none takes it away. Blobs stay: an image that runs by digest may need them."""
+    def set_tag(
+        self, tag: str, entries: list[dict[str, Any]], *, afterwards: Callable[[Entries, Entries], None] | None = None
+    ) -> None:
+        """Let the tag name these; none takes it away. Blobs stay: an image that runs by digest may need them.
+
+        `afterwards` gets the entries that went and those that are there now, while nobody else changes them.
+        """
         with _disk(self.directory), self._locked():
             index = self._index()
+            gone = [entry for entry in index["manifests"] if _tag_of(entry) == tag]
             kept = [entry for entry in index["manifests"] if _tag_of(entry) != tag] + entries
             index["manifests"] = sorted(kept, key=lambda entry: (_tag_of(entry) or "", entry["digest"]))
             write_atomically(self.directory / "index.json", _pretty(index))
+            if afterwards is not None:
+                afterwards(gone, kept)
 
     async def close(self) -> None:
         """Write down which blobs are known; nothing is held open."""
@@ -342,22 +353,6 @@ class _FullWrites:
         return int(self._stream.fileno())
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` in one step, synced: a reader sees the old content or the new, never a part."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_directory(path.parent)
-
-
 def _hash_file(stream: FileIO) -> str:
     return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -382,14 +377,6 @@ def _full(directory: Path, detail: str) -> DiskFull:
     return DiskFull(
         f"the disk of {directory} is full: {detail}; no tag was changed", "free some space and run the bake again"
     )
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _object(content: bytes, where: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """How large a layer may be, and where layers of known digest may be mounted from: what a target says about a bake."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -16,6 +17,17 @@ FETCHES = 3
 """What its source damaged on the way is fetched so often before the bake gives up."""
 LEAST_LIMIT = 1024 * 1024
 """A smaller limit would be a slip of the pen."""
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(i)?b?)")
+
+
+def parse_size(text: str, *, option: str = "--max-layer-size") -> int:
+    """Read a number of bytes as people write it: 5GB, 4GiB, 500MB or plain. Raises BadRequest."""
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None:
+        raise BadRequest(f"{option} {text!r} is not a size", "write 5GB, 4GiB or a number of bytes")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
 
 
 def registry_limit(target: ImageReference) -> int | None:

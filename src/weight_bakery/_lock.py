@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from weight_bakery._errors import LockError
+from weight_bakery._files import write_atomically
 from weight_bakery._layer_rule import LAYER_RULE
-from weight_bakery._layout import write_atomically
 from weight_bakery._references import (
     FolderModel,
     ImageModel,

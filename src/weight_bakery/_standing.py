@@ -3,13 +3,13 @@
 import asyncio
 import re
 from enum import Enum
-from pathlib import Path
 
 from weight_bakery._events import silent
-from weight_bakery._layout import LayoutStore
+from weight_bakery._layout_prune import remove_image
 from weight_bakery._lock import LockEntry, lock_target, read_lock
 from weight_bakery._open import open_store
 from weight_bakery._references import (
+    CachedModel,
     FolderModel,
     HubModel,
     LayoutReference,
@@ -27,7 +27,7 @@ _CANNOT = frozenset({400, 404, 405, 501})
 
 
 class Removal(Enum):
-    """What became of a tag that was to go. Layers stay in any case: other images may stand on them."""
+    """What became of a tag that was to go."""
 
     REMOVED = "removed"
     NOT_THERE = "not there"
@@ -64,7 +64,7 @@ async def remove_image_async(request: BakeRequest, digest: str) -> Removal:
     target = parse_target(request.to)
     if isinstance(target, LayoutReference):
         assert target.tag is not None
-        await asyncio.to_thread(_remove_from_layout, target.directory, target.tag)
+        await asyncio.to_thread(remove_image, target.directory, target.tag)
         return Removal.REMOVED
     return await _remove_from_registry(target, request, digest)
 
@@ -79,19 +79,15 @@ def locked_image(request: BakeRequest) -> LockEntry | None:
     entry = read_lock(request.lock).images.get(lock_target(parse_target(request.to), request.lock))
     if entry is None or request.served_name not in (None, entry.served_name):
         return None
-    model = parse_model(request.model)
+    model = parse_model(request.model, request.source)
     if isinstance(model, FolderModel):
         held = entry.kind == "folder" and entry.name == (request.name or image_name(model.folder.name))
-    elif isinstance(model, HubModel):
+    elif isinstance(model, HubModel | CachedModel):
         commit = model.revision if model.revision and re.fullmatch(r"[0-9a-f]{40}", model.revision) else None
         held = entry.model == model.repository and commit in (None, entry.revision)
     else:
         held = entry.model == request.model
     return entry if held else None
-
-
-def _remove_from_layout(directory: Path, tag: str) -> None:
-    LayoutStore(directory, create=True, progress=silent).set_tag(tag, [])
 
 
 async def _remove_from_registry(target: RegistryReference, request: BakeRequest, digest: str) -> Removal:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from images import LockUnreadable, lock_target, worker_image
-from settings import Settings, read_settings
+from pulumi_runpod.declarations import BAKED_IMAGE
+from settings import InvalidSettings, Settings, read_settings
 from tests.infra.support import BASIC, DIGEST, config, lock_file
 from weight_bakery._lock import lock_target as bakery_target
 from weight_bakery._references import parse_target
@@ -47,6 +48,46 @@ def test_a_named_base_is_baked_on(tmp_path: Path) -> None:
     image = worker_image(settings(bake={"to": "ghcr.io/you/model:v1", "base": "host.example/vllm:v1"}), tmp_path)
     assert image.bake is not None
     assert (image.bake["base"], image.bake["model"]) == ("host.example/vllm:v1", "org/model")
+
+
+def test_how_to_bake_is_said_in_the_stack(tmp_path: Path) -> None:
+    """Every choice reaches the resource under its name there; what is left out is left to the resource."""
+    how = {
+        "source": "hf-cache", "include": ["*.gguf"], "exclude": ["*.md", "onnx/*"], "maxLayerSize": "5GB", "flows": 2,
+        "attest": False,
+    }  # fmt: skip
+    told = worker_image(settings(bake={"to": "oci:.local/images/model:v1", **how}), tmp_path).bake
+    plain = worker_image(settings(bake={"to": "oci:.local/images/model:v1"}), tmp_path).bake
+    assert told is not None
+    assert plain is not None
+    more = {name: value for name, value in told.items() if name not in plain}
+    assert more == {
+        "source": "hf-cache", "include": ["*.gguf"], "exclude": ["*.md", "onnx/*"], "max_layer_size": "5GB", "flows": 2,
+        "attest": False,
+    }  # fmt: skip
+    assert told.keys() <= {field.name for field in BAKED_IMAGE.inputs}
+    missing = worker_image(settings(bake={"to": "ghcr.io/you/model:v1", **how, "from": "s3://b/m"}), tmp_path).missing
+    assert (
+        "vllm-runpod bake --model s3://b/m --to ghcr.io/you/model:v1 --source hf-cache --include '*.gguf' "
+        "--exclude '*.md' --exclude 'onnx/*' --max-layer-size 5GB --flows 2 --no-attest`"
+    ) in missing
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"maxLayerSize": "big"}, "has a field maxLayerSize that is 'big'; write it like 5GB or 4GiB"),
+        ({"flows": 17}, "has a field flows that is 17; it must be a whole number from 1 to 16"),
+        ({"source": "s3"}, "has a field source that is 's3'; it must be auto or hub or hf-cache"),
+        ({"attest": "no"}, "has a field attest that is 'no'; it must be true or false"),
+        ({"flow": 3}, "has an unknown field flow (did you mean flows?)"),
+    ],
+)
+def test_a_mistake_in_how_to_bake_is_told_by_its_name(how: dict[str, Any], said: str) -> None:
+    """Before an engine starts."""
+    with pytest.raises(InvalidSettings) as caught:
+        settings(bake={"to": "oci:.local/images/model:v1", **how})
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

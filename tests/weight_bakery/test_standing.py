@@ -10,6 +10,7 @@ from tests.support.tools import RegistryProcess, built_tool, running_registry
 from tests.weight_bakery.support import Layout, write_model, write_package
 from weight_bakery import (
     BakeRequest,
+    LayoutError,
     Removal,
     bake_async,
     plan_bake_async,
@@ -60,7 +61,7 @@ async def test_a_changed_file_makes_the_digest_unknown(request_: BakeRequest, tm
 
 
 async def test_a_tag_of_a_layout_goes_and_the_others_stay(request_: BakeRequest, tmp_path: Path) -> None:
-    """Only the tag that still names the image, and never a blob."""
+    """Only the tag that still names the image, and never a blob that another tag needs."""
     baked = await bake_async(request_)
     await bake_async(replace(request_, to=f"oci:{tmp_path / 'images'}:v2"))
     assert await remove_image_async(request_, "sha256:" + "0" * 64) is Removal.MOVED
@@ -68,7 +69,30 @@ async def test_a_tag_of_a_layout_goes_and_the_others_stay(request_: BakeRequest,
     assert await remove_image_async(request_, baked.digest) is Removal.NOT_THERE
     layout = Layout(tmp_path / "images")
     assert layout.tags() == {"v2": baked.digest}
-    assert layout.blob(baked.digest)
+    assert layout.files("v2")
+
+
+async def test_layers_of_a_layout_go_with_the_last_image_that_needs_them(request_: BakeRequest, tmp_path: Path) -> None:
+    """What the other image has stays, and so does what no image ever named; a damaged manifest stops it."""
+    kept = await bake_async(request_)
+    blobs = tmp_path / "images/blobs/sha256"
+    before = {path.name for path in blobs.iterdir()}
+    (blobs / ("f" * 64)).write_bytes(b"of a bake that is under way")
+    (tmp_path / "model/tokenizer.json").write_text('{"version": "2.0"}')
+    other = replace(request_, to=f"oci:{tmp_path / 'images'}:v2")
+    gone = await bake_async(other)
+    assert await remove_image_async(other, gone.digest) is Removal.REMOVED
+    assert {path.name for path in blobs.iterdir()} == before | {"f" * 64}
+    again = await bake_async(other)
+    assert again.digest == gone.digest
+    assert again.sent_bytes < again.size / 2  # the small files alone
+
+    (blobs / kept.digest.removeprefix("sha256:")).write_bytes(b"damaged")
+    there = {path.name for path in blobs.iterdir()}
+    with pytest.raises(LayoutError, match="its layers stay: a manifest there cannot be read"):
+        await remove_image_async(other, again.digest)
+    assert {path.name for path in blobs.iterdir()} == there
+    assert list(Layout(tmp_path / "images").tags()) == ["v1"]
 
 
 @pytest.mark.tools

@@ -21,6 +21,7 @@ from pulumi_runpod.declarations._model import (
     Text,
     Type,
     camel,
+    constant,
     nothing,
 )
 from pulumi_runpod.declarations.baked_image import BAKED_IMAGE
@@ -66,5 +67,6 @@ __all__ = [
     "Text",
     "Type",
     "camel",
+    "constant",
     "nothing",
 ]

@@ -88,6 +88,11 @@ class Object:
 Type = Text | Integer | Number | Flag | Json | ListOf | MapOf | Object
 
 
+def constant(word: str) -> str:
+    """`hf-cache` -> `HF_CACHE`: how the SDKs call one of an enumeration's words."""
+    return re.sub(r"\W", "_", word).upper()
+
+
 def camel(name: str) -> str:
     """`idle_timeout` -> `idleTimeout`."""
     return re.sub(r"_([a-z0-9])", lambda m: m.group(1).upper(), name)

@@ -15,6 +15,14 @@ BAKED_IMAGE = Resource(
             required=True,
         ),
         Field(
+            "source",
+            Text(enum=("auto", "hub", "hf-cache"), enum_name="BakeSource"),
+            "Where a repository id is looked up: a folder of that name, else the Hub (`auto`); the Hub; or this "
+            "machine's Hugging Face cache, without a network. Buckets and images are named by `model` itself.",
+            default="auto",
+            provider_only=True,
+        ),
+        Field(
             "to",
             Text(min_length=1),
             "The image to make: `<host>/<repository>:<tag>`, or `oci:<folder>:<tag>` for an OCI layout.",
@@ -60,10 +68,25 @@ BAKED_IMAGE = Resource(
             clear="",
         ),
         Field(
+            "max_layer_size",
+            Text(),
+            "Split safetensors files whose layer would be larger, `5GB` or `4GiB` for example; left out, only what the "
+            "registry is known not to take is split.",
+            clear="",
+        ),
+        Field("flows", Integer(1, 16), "Layers in flight at once.", default=4, provider_only=True),
+        Field(
+            "attest",
+            Flag(),
+            "Whether bill of materials and provenance are attached to the image, where `to` is a registry.",
+            default=True,
+        ),
+        Field(
             "delete_image",
             Flag(),
-            "Whether the tag goes with the resource, where the registry allows it. Layers stay in any case: other "
-            "images may stand on them, and the registry's own collection removes what nothing needs.",
+            "Whether the image goes with the resource: its tag, where the registry allows it, and in a layout the "
+            "layers that no other image there needs. In a registry layers stay: its own collection removes what nothing"
+            " needs.",
             default=False,
         ),
         Field(

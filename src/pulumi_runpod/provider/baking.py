@@ -36,11 +36,14 @@ from weight_bakery import (
     NoWeights,
     Planned,
     RegistryReference,
+    RegistryTooLarge,
     Removal,
+    SourceChoice,
     UnsafePath,
     bake_async,
     locked_image,
     parse_image,
+    parse_size,
     parse_target,
     plan_bake_async,
     remove_image_async,
@@ -50,6 +53,7 @@ from weight_bakery import (
 
 _PLAN_LIMIT_S = 45.0
 """A preview must not hang for a server that says nothing."""
+_OPTION = re.compile(r"--([a-z][a-z-]*)")
 _OPTIONS = {"worker-deps": "worker_dependencies", "cache": "lock"}
 """The bakery's options that have another name here."""
 _MODEL_ERRORS = (NoConfig, NoWeights, MissingShard, CorruptWeights, UnsafePath, LayerRuleError)
@@ -108,8 +112,11 @@ def request_of(inputs: Properties, root: Path) -> BakeRequest:
     def path(name: str) -> Path | None:
         return root / Path(given[name]).expanduser() if given.get(name) else None
 
+    source: SourceChoice = given.get("source") or "auto"
+    size = given.get("maxLayerSize")
     request = BakeRequest(
-        model=_model(str(given.get("model", "")), root),
+        model=_model(str(given.get("model", "")), root, folders=source == "auto"),
+        source=source,
         to=_image(str(given["to"]), root),
         base=_image(given["base"], root) if given.get("base") else None,
         include=tuple(given.get("include") or ()),
@@ -119,6 +126,9 @@ def request_of(inputs: Properties, root: Path) -> BakeRequest:
         worker_deps=path("workerDependencies"),
         worker_code=tuple(root / Path(folder).expanduser() for folder in given.get("workerCode") or ()),
         lock=path("lock"),
+        max_layer_size=parse_size(str(size)) if size else None,
+        flows=int(given.get("flows") or 4),
+        attest=bool(given.get("attest", True)),
     )
     return with_ambient(request)
 
@@ -136,13 +146,15 @@ async def expected(inputs: Properties, root: Path) -> Expected:
         except Unanswered as error:
             return from_lock(request, target, str(error))
     except BadRequest as error:
-        raise Refused(*_in_our_words(error)) from error
+        raise _refused(error) from error
     except LockError as error:
-        raise Refused("lock", one_line(str(error))) from error
+        raise Refused("lock", in_our_words(error)) from error
     except _MODEL_ERRORS as error:
-        raise Refused("model", one_line(str(error))) from error
+        raise Refused("model", in_our_words(error)) from error
+    except RegistryTooLarge as error:
+        raise Refused("to", in_our_words(error)) from error
     except BakeryError as error:
-        return from_lock(request, target, one_line(str(error)))
+        return from_lock(request, target, in_our_words(error))
     reused = plan.reused + _mountable(plan, request)
     return Expected(
         target, plan.digest, plan.revision, plan.standing, plan.size, len(plan.layers), plan.size - reused, reused
@@ -154,7 +166,7 @@ def from_lock(request: BakeRequest, target: str, why: str) -> Expected:
     try:
         entry = locked_image(request)
     except LockError as error:
-        raise Refused("lock", one_line(str(error))) from error
+        raise Refused("lock", in_our_words(error)) from error
     if entry is None:
         return Expected(target, why_unknown=why)
     size = sum(layer.size for layer in entry.layers)
@@ -179,7 +191,7 @@ async def bake(inputs: Properties, root: Path, progress: "Meter") -> BakeReceipt
         request = request_of(inputs, root)
         return await on_own_loop(lambda: bake_async(request, progress=progress))
     except BadRequest as error:
-        raise Refused(*_in_our_words(error)) from error
+        raise _refused(error) from error
 
 
 def reference_of(to: str, root: Path) -> str:
@@ -187,7 +199,7 @@ def reference_of(to: str, root: Path) -> str:
     try:
         parsed = parse_target(_image(to, root))
     except BadRequest as error:
-        raise Refused(*_in_our_words(error)) from error
+        raise _refused(error) from error
     return to if isinstance(parsed, LayoutReference) else str(parsed)
 
 
@@ -262,11 +274,14 @@ def amount(size: float) -> str:
     return f"{size:.2f} GB"
 
 
-def _model(text: str, root: Path) -> str:
-    """A folder and a layout get their full path; whatever else there is, the bakery reads."""
+def _model(text: str, root: Path, *, folders: bool) -> str:
+    """A folder and a layout get their full path; whatever else there is, the bakery reads.
+
+    With a source named, a name is a repository id even where a folder is called the same.
+    """
     if text.startswith(("oci:", "image:oci:")):
         return _image(text.removeprefix("image:"), root)
-    if text.startswith((".", "/", "~")) or ("://" not in text and (root / text).is_dir() and text):
+    if text.startswith((".", "/", "~")) or (folders and "://" not in text and text and (root / text).is_dir()):
         return str((root / Path(text).expanduser()).absolute())
     return text
 
@@ -296,13 +311,16 @@ def _mountable(plan: BakePlan, request: BakeRequest) -> int:
     return sum(layer.size for layer in plan.layers if layer.role == "base" and not layer.present)
 
 
-def _in_our_words(error: BadRequest) -> tuple[str, str]:
-    """Property and reason, from a message that names an option of the command."""
-    text = one_line(str(error))
+def in_our_words(error: BakeryError) -> str:
+    """The message, with this resource's properties for the options of the command that it names."""
+    return re.sub(_OPTION, lambda found: _property(found.group(1)), one_line(str(error)))
 
-    def ours(found: re.Match[str]) -> str:
-        option = found.group(1)
-        return camel(_OPTIONS.get(option, option.replace("-", "_")))
 
-    named = re.search(r"--([a-z][a-z-]*)", text)
-    return (ours(named) if named else "model"), re.sub(r"--([a-z][a-z-]*)", ours, text)
+def _refused(error: BadRequest) -> Refused:
+    """At the property that the message names first."""
+    named = re.search(_OPTION, one_line(str(error)))
+    return Refused(_property(named.group(1)) if named else "model", in_our_words(error))
+
+
+def _property(option: str) -> str:
+    return camel(_OPTIONS.get(option, option.replace("-", "_")))

@@ -20,6 +20,7 @@ from pulumi_runpod.declarations import (
     Resource,
     Text,
     Type,
+    constant,
 )
 
 Document = dict[str, Any]
@@ -138,7 +139,7 @@ def _object(kind: Object) -> Document:
 
 
 def _words(kind: Text) -> Document:
-    return {"type": "string", "enum": [{"name": word, "value": word} for word in kind.enum]}
+    return {"type": "string", "enum": [{"name": constant(word), "value": word} for word in kind.enum]}
 
 
 def _properties(fields: Sequence[Field]) -> Document:

@@ -24,6 +24,7 @@ from pulumi_runpod.declarations import (
     Resource,
     Text,
     Type,
+    constant,
 )
 from pulumi_runpod.provider.generate.schema import always_there, enumerations, full_doc, objects_in
 
@@ -117,7 +118,7 @@ def _enums_module() -> str:
     )
     for kind in enumerations():
         text += f"class {kind.enum_name}(StrEnum):\n"
-        text += "".join(f'    {word} = "{word}"\n' for word in kind.enum) + "\n\n"
+        text += "".join(f'    {constant(word)} = "{word}"\n' for word in kind.enum) + "\n\n"
     return text + _all(sorted(kind.enum_name for kind in enumerations()))
 
 

@@ -179,7 +179,7 @@ class BakedImageController(Controller):
         try:
             digest = await bakery.standing(inputs, self.session.project_dir)
         except bakery.BakeryError as error:
-            text = f"{expected.image} is taken from the lock file unseen: {one_line(str(error))}"
+            text = f"{expected.image} is taken from the lock file unseen: {bakery.in_our_words(error)}"
             await self.session.engine.warning(call.urn, text)
         else:
             if digest != expected.digest:
@@ -228,4 +228,5 @@ def _bakery() -> ModuleType:
 
 
 def _failed(error: Exception) -> ProviderError:
-    return ProviderError(one_line(str(error)))
+    bakery = _bakery()
+    return ProviderError(bakery.in_our_words(error) if isinstance(error, bakery.BakeryError) else one_line(str(error)))
