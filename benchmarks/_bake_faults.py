@@ -47,10 +47,8 @@ class Outcome:
     """Tags that showed something else than the right image; and successes that left nothing."""
 
 
-def run(registry: Registry, bakery: Bakery, folder: Path, count: int, seed: int) -> Outcome:
+def bake_badly(registry: Registry, bakery: Bakery, folder: Path, count: int, seed: int) -> Outcome:
     """Fire `count` faults, in a process of its own; then compare what the registry keeps with the source."""
-    if not count:
-        return Outcome()
     model = write_model(folder / "faulted", _MODEL_BYTES, shards=4)
     command = [sys.executable, "-m", "benchmarks._bake_faults", registry.host, str(model), str(count), str(seed)]
     with _ended(command, bakery) as process:
@@ -59,7 +57,7 @@ def run(registry: Registry, bakery: Bakery, folder: Path, count: int, seed: int)
         raise GroundError("the bakes over a bad line ended with an error")
     outcome = Outcome(**json.loads(out.splitlines()[-1]))
     for number, source in enumerate(SOURCES):
-        outcome.corrupt += [f"{source}: {what}" for what in _differences(registry, f"right-{number}:v1", model)]
+        outcome.corrupt += [f"{source}: {what}" for what in differences(registry, f"right-{number}:v1", model)]
     return outcome
 
 
@@ -75,7 +73,7 @@ def _ended(command: list[str], bakery: Bakery) -> "Iterator[subprocess.Popen[str
             process.wait()
 
 
-def _differences(registry: Registry, image: str, model: Path) -> list[str]:
+def differences(registry: Registry, image: str, model: Path) -> list[str]:
     """Files that differ, byte for byte, between the layers the registry keeps and the model."""
     found: dict[str, str] = {}
     for digest in layers(registry.host, image):

@@ -74,6 +74,19 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def available() -> int:
+    """Bytes of memory that can still be had."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def place(memory: Path, disk: Path, size: int) -> Path:
+    """Where `size` bytes go: into memory while a reserve is left for everything else on this machine, else to disk."""
+    return memory if min(shutil.disk_usage(memory).free, available()) > size + GIB else disk
+
+
 def built(name: str) -> Path:
     """A tool of tools/, built when it is not there."""
     done = subprocess.run(

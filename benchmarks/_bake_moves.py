@@ -7,11 +7,12 @@ import random
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks._bake_ground import Bakery, GroundError, Registry, say, size_of, write_model, write_shard
 from benchmarks._bake_wire import Proxy
+from weight_bakery import BakeRequest, RebaseRequest, bake_async, rebase_async
 
 FLOWS = 4
 _ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -34,12 +35,15 @@ class Kills:
     """What came of killed bakes."""
 
     kills: int = 0
+    late: int = 0
+    """Drawn moments that came after the bake's end; each is drawn again."""
     resent_most: int = 0
     """Layers that a killed bake had begun and the next one sent again; the most of any kill."""
     resent: int = 0
     finished: int = 0
-    """Layers that killed bakes had finished, which nobody may send again; those sent again are in `resent_finished`."""
+    """Layers that killed bakes had finished."""
     resent_finished: int = 0
+    """How many of these were sent again; the kill may have come between a layer's end and its record."""
     wrong: list[str] = field(default_factory=list)
     """Tags that showed something else than the right image, or nothing after the restart."""
 
@@ -68,48 +72,41 @@ def layers(host: str, image: str) -> set[str]:
     return {layer["digest"] for layer in described}
 
 
-async def moves(registry: Registry, bakery: Bakery, folder: Path, total: int) -> Moves:
-    """Bake, bake again, rebase, and bake with one shard changed."""
+async def count_moves(registry: Registry, folder: Path, total: int) -> Moves:
+    """Bake, bake again, rebase, and bake with one shard changed; by the library, in this process."""
     model = write_model(folder / "moved", total)
-    bases = []
     for number in (1, 2):
         base = write_model(folder / f"base-{number}", total // 8, shards=2)
-        bases.append(f"base-{number}:v1")
-        await asyncio.to_thread(bakery.bake, base, f"{registry.host}/base-{number}:v1", "--no-attest")
-    memory = bakery.home / "moves"
+        await bake_async(BakeRequest(str(base), f"{registry.host}/base:v{number}", attest=False))
+    lock, cache = folder / "weights.lock", folder / "digests.json"
     async with Proxy(registry.host).running() as proxy:
+        image = f"{proxy.host}/moved:v1"
+        request = BakeRequest(str(model), image, base=f"{proxy.host}/base:v1", lock=lock, cache=cache)
 
-        async def sent(*arguments: str | Path, kept: Path | None = memory) -> int:
+        async def sent(request: BakeRequest) -> int:
             """Bytes of layers that one bake sends."""
             proxy.uploads.clear()
-            await asyncio.to_thread(bakery.bake, model, *map(str, arguments), memory=kept)
+            await bake_async(request)
             return proxy.sent(layers(registry.host, "moved:v1"))
 
-        image = f"{proxy.host}/moved:v1"
-        based = (image, "--base", f"{proxy.host}/{bases[0]}")
-        first = await sent(*based)
+        first = await sent(request)
         if first < total:
             raise GroundError(f"the proxy saw {first:,} of {total:,} bytes")
-        again = max(await sent(*based), await sent(*based, kept=None))
+        again = max(await sent(request), await sent(replace(request, lock=None, cache=None)))
         say(f"baked again: {again:,} bytes of layers")
         proxy.uploads.clear()
-        command = bakery.command(
-            "rebase", image, "--base", f"{proxy.host}/{bases[1]}", "--lock", memory / "weights.lock"
-        )
-        process = await asyncio.create_subprocess_exec(*command, cwd=bakery.home, env=bakery.environment())
-        if await process.wait():
-            raise GroundError("bake rebase failed")
-        rebased = proxy.sent(layers(registry.host, "moved:v1"))
-        say(f"rebased: {rebased:,} bytes of layers")
+        rebased = await rebase_async(RebaseRequest(image, f"{proxy.host}/base:v2", lock=lock))
+        moved = proxy.sent(layers(registry.host, "moved:v1"))
+        say(f"rebased: {moved:,} bytes of layers, {len(rebased.layers)} layers")
         shard = sorted(model.glob("*.safetensors"))[3]
         write_shard(shard, 4, total // 8, random.Random(4).randbytes(min(total // 8, 1 << 22)))
-        await sent(image, "--base", f"{proxy.host}/{bases[1]}")
+        await sent(replace(request, base=f"{proxy.host}/base:v2"))
         fraction = proxy.sent() / size_of(model)
         say(f"one shard of eight changed: {fraction:.4f} of the model uploaded")
-    return Moves(again, rebased, fraction)
+    return Moves(again, moved, fraction)
 
 
-async def kills(registry: Registry, bakery: Bakery, folder: Path, total: int, count: int, seed: int) -> Kills:
+async def kill_bakes(registry: Registry, bakery: Bakery, folder: Path, total: int, count: int, seed: int) -> Kills:
     """Kill a bake at a random moment and start it again, `count` times, each time with another repository."""
     model = write_model(folder / "killed", total, shards=12)
     chance = random.Random(seed)
@@ -120,18 +117,22 @@ async def kills(registry: Registry, bakery: Bakery, folder: Path, total: int, co
         whole_s, whole_bytes = time.monotonic() - started, proxy.sent()
         right = manifest(registry.host, "whole:v1")
         assert right is not None
-        for number in range(1, count + 1):
-            proxy.uploads.clear()
+        number = 0
+        while outcome.kills < count:
+            number += 1
             image, memory = f"killed-{number}:v1", bakery.home / f"killed-{number}"
             memory.mkdir()
             # Nine of ten moments are drawn by bytes, so that they fall where something moves; the others by time.
-            by_bytes = chance.random() < 0.9
-            moment = chance.random()
+            by_bytes, moment = chance.random() < 0.9, chance.random()
             what = ("--model", model, "--to", f"{proxy.host}/{image}", "--flows", str(FLOWS))
             records = ("--lock", memory / "weights.lock", "--cache", memory / "digests.json")
             command = bakery.command(*what, *records)
+            proxy.uploads.clear()
             if not await _killed(proxy, bakery, command, moment * whole_bytes if by_bytes else None, moment * whole_s):
-                say(f"kill {number} came too late: the bake had ended")
+                outcome.late += 1
+                if outcome.late > count + 10:
+                    raise GroundError("bakes end before they can be killed")
+                continue
             outcome.kills += 1
             before = {item.head: item.digest for item in proxy.uploads.values() if item.named}
             standing = manifest(registry.host, image)
@@ -139,7 +140,7 @@ async def kills(registry: Registry, bakery: Bakery, folder: Path, total: int, co
                 outcome.wrong.append(f"{image} after the kill")
             proxy.uploads.clear()
             await asyncio.to_thread(bakery.bake, model, f"{proxy.host}/{image}", "--flows", str(FLOWS), memory=memory)
-            again = {item.head for item in proxy.uploads.values() if item.named and item.sent}
+            again = {item.head for item in proxy.uploads.values() if item.named}
             resent = before.keys() & again
             finished = {head for head, digest in before.items() if digest is not None}
             outcome.resent += len(resent)
@@ -149,8 +150,8 @@ async def kills(registry: Registry, bakery: Bakery, folder: Path, total: int, co
             standing = manifest(registry.host, image)
             if standing is None or standing[0] != right[0]:
                 outcome.wrong.append(f"{image} after the restart")
-            if number % 10 == 0 or number == count:
-                say(f"{number} of {count} kills, at most {outcome.resent_most} layers sent again")
+            if outcome.kills % 10 == 0 or outcome.kills == count:
+                say(f"{outcome.kills} of {count} kills, at most {outcome.resent_most} layers sent again")
     return outcome
 
 

@@ -13,7 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._bake_ground import ROOT, Bakery, GroundError, Registry, Watched, built, end, running_registry, watched
+from benchmarks._bake_ground import (
+    ROOT,
+    Bakery,
+    GroundError,
+    Registry,
+    Watched,
+    built,
+    end,
+    place,
+    running_registry,
+    size_of,
+    watched,
+)
 from benchmarks._bake_hub import REPOSITORY
 
 ENVIRONMENT = ROOT / ".local" / "envs" / "bench-bake"
@@ -167,23 +179,14 @@ def running_hub(model: Path) -> Iterator[str]:
 
 def time_peer(peer: Peer, model: Path, memory: Path, disk: Path, bakery: Bakery, hub: str) -> float:
     """Seconds of one run of a peer, into a new registry on tmpfs."""
-    size = sum(path.stat().st_size for path in model.iterdir())
-    # The registry takes the model once; a reserve is left for everything else on this machine.
-    roomy = min(shutil.disk_usage(memory).free, available()) > (peer.room + 1.2) * size + (1 << 30)
-    scratch = Path(tempfile.mkdtemp(prefix="peer-", dir=memory if roomy else disk))
+    size = size_of(model)
+    # The registry takes the model once too.
+    scratch = Path(tempfile.mkdtemp(prefix="peer-", dir=place(memory, disk, int((peer.room + 1.2) * size))))
     try:
         with running_registry(memory) as registry:
             return peer.run(Work(model, registry, scratch, bakery, hub))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def available() -> int:
-    """Bytes of memory that can still be had."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _layout(work: Work) -> float:

@@ -42,7 +42,7 @@ def time_pull(registry: Registry, image: str, model: Path, scratch: Path, bakery
     return seconds
 
 
-def push_single_gzip(registry: Registry, image: str, model: Path, scratch: Path) -> int:
+def push_single_gzip(host: str, image: str, model: Path, scratch: Path) -> int:
     """Push the model as an image of one gzip layer; returns the layer's size. Its making is not timed."""
     repository, _, tag = image.partition(":")
     packed = scratch / "single.tar.gz"
@@ -61,8 +61,8 @@ def push_single_gzip(registry: Registry, image: str, model: Path, scratch: Path)
     config_digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
     size = packed.stat().st_size
     with packed.open("rb") as stream:
-        _upload(registry.host, repository, digest, stream, size)
-    _upload(registry.host, repository, config_digest, config, len(config))
+        _upload(host, repository, digest, stream, size)
+    _upload(host, repository, config_digest, config, len(config))
     manifest = {
         "schemaVersion": 2,
         "mediaType": _MANIFEST,
@@ -70,7 +70,7 @@ def push_single_gzip(registry: Registry, image: str, model: Path, scratch: Path)
         "layers": [{"mediaType": _LAYER, "digest": digest, "size": size}],
     }
     where = f"/v2/{repository}/manifests/{tag}"
-    _asked(registry.host, "PUT", where, 201, json.dumps(manifest).encode(), {"Content-Type": _MANIFEST})
+    _asked(host, "PUT", where, 201, json.dumps(manifest).encode(), {"Content-Type": _MANIFEST})
     packed.unlink()
     return size
 
