@@ -65,8 +65,7 @@ class Stage:
         self._count += 1
         root = self.root / f"story-{self._count}"
         made = KeepingSandbox(root, self.engine, self.warm.environment)
-        shutil.copytree(self._prepared.root / "state", root / "state", dirs_exist_ok=True)
-        shutil.copyfile(self._prepared.project / f"Pulumi.{STACK}.yaml", made.project / f"Pulumi.{STACK}.yaml")
+        made.init_like(self._prepared)
         (root / "plugin" / "__main__.py").write_text(
             f"import runpy\nrunpy.run_path({str(HERE / 'random_provider.py')!r}, run_name='__main__')\n"
         )

@@ -13,9 +13,12 @@ from tests.pulumi_embedded.virtualenv import cli_virtualenv
 RECORDED = HERE / "recorded"
 
 
-def play(scenario: Scenario, sandbox: Sandbox) -> list[Outcome]:
-    """Carry out a scenario."""
-    sandbox.init()
+def play(scenario: Scenario, sandbox: Sandbox, made: Sandbox | None = None) -> list[Outcome]:
+    """Carry out a scenario, on a stack made for it or on a copy of an empty one that was `made` before."""
+    if made is None:
+        sandbox.init()
+    else:
+        sandbox.init_like(made)
     return [sandbox.act(act) for act in scenario.acts]
 
 

@@ -104,6 +104,7 @@ class Sandbox:
     def __init__(self, root: Path, engine: str, virtualenv: Path) -> None:
         self.root = root
         self.engine = engine
+        self.virtualenv = virtualenv
         self.project = root / "project"
         self.cloud = root / "cloud"
         self._names: dict[str, str] = {}
@@ -215,6 +216,15 @@ class Sandbox:
         """Make the stack."""
         code, output = self.run("stack", "init", STACK)
         assert code == 0, output
+
+    def another(self, root: Path) -> "Sandbox":
+        """A sandbox of the same engine in the same environment."""
+        return Sandbox(root, self.engine, self.virtualenv)
+
+    def init_like(self, made: "Sandbox") -> None:
+        """Take a copy of another sandbox's new stack: the passphrase's key, a quarter of a second, is known then."""
+        shutil.copytree(made.root / "state", self.root / "state", dirs_exist_ok=True)
+        shutil.copyfile(made.project / f"Pulumi.{STACK}.yaml", self.project / f"Pulumi.{STACK}.yaml")
 
     def prepare(self, act: Act) -> None:
         """What happens before an act's command."""

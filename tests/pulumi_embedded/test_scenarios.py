@@ -1,11 +1,14 @@
 """The scenario table through pulumi_embedded, against what the pulumi CLI was recorded to do, and the CLI itself."""
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pulumi_embedded.random_warm import WarmPython
 from tests.pulumi_embedded.record import comparable, differences, play, read, record
 from tests.pulumi_embedded.scenarios import SCENARIOS, Scenario
 from tests.pulumi_embedded.scenarios_rare import EVERY_DAY, RARE
@@ -21,9 +24,18 @@ def _named(scenarios: list[Scenario]) -> list[Any]:
     return [pytest.param(scenario, id=scenario.name) for scenario in scenarios]
 
 
-def _check(scenario: Scenario, root: Path) -> None:
-    sandbox = Sandbox(root, "embedded", own_virtualenv())
-    outcomes = play(scenario, sandbox)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A new stack, in an environment whose programs and plugins start in milliseconds, with the SDK already loaded."""
+    folder = tmp_path_factory.mktemp("warm")
+    with WarmPython(folder / "virtualenv", Path(sys.executable)) as warm:
+        sandbox = Sandbox(folder / "made", "embedded", warm.environment)
+        sandbox.init()
+        yield sandbox
+
+
+def _check(scenario: Scenario, sandbox: Sandbox, made: Sandbox | None = None) -> None:
+    outcomes = play(scenario, sandbox, made)
     found = differences(comparable(scenario, outcomes), read(scenario.name))
     outputs = "\n".join(outcome.output for outcome in outcomes)
     assert not found, "\n".join([*found, outputs])
@@ -32,23 +44,23 @@ def _check(scenario: Scenario, root: Path) -> None:
 @pytest.mark.parametrize("scenario", _named([s for s in SCENARIOS if s.quick]))
 def test_does_what_the_cli_was_recorded_to_do(scenario: Scenario, tmp_path: Path) -> None:
     """Same operations and provider calls in the same order, same state, same exit code."""
-    _check(scenario, tmp_path / "sandbox")
+    _check(scenario, Sandbox(tmp_path / "sandbox", "embedded", own_virtualenv()))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", _named([s for s in SCENARIOS if not s.quick and s.name not in _AT_LENGTH]))
-def test_does_what_the_cli_was_recorded_to_do_in_rarer_cases(scenario: Scenario, tmp_path: Path) -> None:
+def test_does_what_the_cli_was_recorded_to_do_in_rarer_cases(scenario: Scenario, made: Sandbox, tmp_path: Path) -> None:
     """The rest of the table."""
-    _check(scenario, tmp_path / "sandbox")
+    _check(scenario, made.another(tmp_path / "sandbox"), made)
 
 
 @pytest.mark.slow
 @pytest.mark.pulumi_cli
 @needs_cli
 @pytest.mark.parametrize("scenario", _named([s for s in SCENARIOS if s.name in _AT_LENGTH]))
-def test_does_what_the_cli_was_recorded_to_do_at_length(scenario: Scenario, tmp_path: Path) -> None:
+def test_does_what_the_cli_was_recorded_to_do_at_length(scenario: Scenario, made: Sandbox, tmp_path: Path) -> None:
     """What would take the everyday run too long; it needs no CLI, but goes with the runs that have one."""
-    _check(scenario, tmp_path / "sandbox")
+    _check(scenario, made.another(tmp_path / "sandbox"), made)
 
 
 @pytest.mark.slow
