@@ -13,12 +13,14 @@ from weight_bakery._blobs import BytesBlob
 from weight_bakery._built import known_layers, locked_files
 from weight_bakery._checks import check_model
 from weight_bakery._digest_cache import DigestCache
-from weight_bakery._events import LayerPlanned, Note, Planned, Progress, silent
+from weight_bakery._events import LayerFinished, LayerPlanned, Note, Planned, Progress, silent
+from weight_bakery._harvest_layers import built_caches, fitting_model, standing_caches, title
 from weight_bakery._image import BuiltLayer, Document, ModelIdentity, build_config, build_manifest
 from weight_bakery._layer_rule import LAYER_RULE
 from weight_bakery._layout import LayoutStore
 from weight_bakery._limits import check_sizes, layer_limit, locked_splits
 from weight_bakery._lock import (
+    LockedCaches,
     LockedFile,
     LockedLayer,
     LockEntry,
@@ -105,13 +107,17 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
             stores.append(base_store)
             wanted = base_reference.digest or base_reference.tag
             base = await read_base(base_store, wanted, str(base_reference))
+        named = (request.base, base.digest if base else None)
+        caches, told = await standing_caches(locked, target, request.lock, named, name, store)
+        for line in told:
+            progress(Note(line))
         layers = (
             model_layers(
                 selection,
                 source,
                 name,
                 base_layers=len(base.layers) if base else 0,
-                extra=len(workers),
+                extra=len(workers) + len(caches),
                 limit=limit,
             )
             + workers
@@ -140,6 +146,7 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
             splits=fitting.splits,
             whole_source=whole_source,
             locked=locked,
+            caches=tuple(caches),
         )
         yield _Job(request, parts, store, cache, threads, progress)
     finally:
@@ -203,6 +210,9 @@ class _Job:
             at_hand = digest in held
             files = len(layer.files)
             layers.append(PlannedLayer(layer.role, layer.label, layer.size, files, digest, present, at_hand))
+        layers += [
+            PlannedLayer("caches", title(item), item.size, item.files, item.digest, True) for item in parts.caches
+        ]
         known = known_layers(parts.layers, self._cache)
         standing = await self._store.read_manifest(parts.target.tag) if self._store_or_none is not None else None
         return BakePlan(
@@ -232,13 +242,20 @@ class _Job:
                 for i, layer in enumerate(parts.layers, start=len(base_layers))
             ),
         ]
+        first = len(planned)
+        planned += [LayerPlanned(i, "caches", title(item), item.size) for i, item in enumerate(parts.caches, first)]
         self._progress(Planned(str(parts.target), tuple(planned)))
         await self._check_space()
         mover = Mover(parts, self._store, self._cache, self._threads, self._request.flows, self._progress)
         outcomes, built = await mover.move()
         files, revision, config, manifest = self._documents(built)
         flat = [layer for layer, _ in built]
-        entry = self._entry(manifest.digest, revision, files, built)
+        kept, told = fitting_model(parts.caches, files)
+        for line in told:
+            self._progress(Note(line))
+        for number, _ in enumerate(parts.caches, first):
+            self._progress(LayerFinished(number, "present"))
+        entry = self._entry(manifest.digest, revision, files, built, kept)
         attached = await self._publish(config, manifest, entry)
         if self._request.lock is not None:
             update_lock(self._request.lock, lock_target(parts.target, self._request.lock), entry)
@@ -250,9 +267,10 @@ class _Job:
             *(
                 LayerReceipt(layer.role, item.label, layer.digest, layer.size, len(layer.paths), outcome)
                 for item, layer, outcome in zip(
-                    planned[len(base_layers) :], flat, outcomes[len(base_layers) :], strict=True
+                    planned[len(base_layers) : first], flat, outcomes[len(base_layers) :], strict=True
                 )
             ),
+            *(LayerReceipt("caches", title(item), item.digest, item.size, item.files, "present") for item in kept),
         ]
         return BakeReceipt(
             image=f"{parts.target}@{manifest.digest}",
@@ -265,7 +283,7 @@ class _Job:
             served_name=parts.served_name,
             base_digest=parts.base.digest if parts.base else None,
             layers=tuple(receipts),
-            size=sum(item.size for item in planned),
+            size=sum(item.size for item in receipts),
             sent_bytes=mover.sent_bytes,
             hashed_bytes=mover.hashed_bytes,
             seconds=0.0,
@@ -306,7 +324,8 @@ class _Job:
         revision = parts.inventory.revision or content_revision(files)
         known = parts.inventory
         identity = ModelIdentity(parts.name, parts.served_name, known.model, revision, known.licence, known.gated)
-        flat = [layer for layer, _ in built]
+        kept, _ = fitting_model(parts.caches, files)
+        flat = [*(layer for layer, _ in built), *(built_caches(item) for item in kept)]
         config = build_config(identity, flat, parts.base)
         return files, revision, config, build_manifest(config, identity, flat, parts.base)
 
@@ -316,6 +335,7 @@ class _Job:
         revision: str,
         files: Sequence[LockedFile],
         built: Sequence[tuple[BuiltLayer, dict[str, str]]],
+        caches: Sequence[LockedCaches],
     ) -> LockEntry:
         parts, request = self._parts, self._request
         layers = []
@@ -341,6 +361,7 @@ class _Job:
             licence=parts.inventory.licence,
             gated=parts.inventory.gated,
             resharded=locked_splits(parts.splits),
+            caches=tuple(caches),
         )
 
     def _base_label(self, number: int) -> str:

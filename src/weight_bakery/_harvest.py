@@ -277,10 +277,14 @@ class _Job:
         )  # fmt: skip
 
     async def _send(self, store: ImageStore, number: int, new: _New) -> Outcome:
+        there = any(layer.digest == new.locked.digest for layer in self._baked.ours)
         outcome: Outcome = "present"
         if not await store.has_blob(new.locked.digest, new.layer.size):
-            await store.write_blob(new.blob, lambda size: self._progress(LayerAdvanced(number, "sending", size)))
-            outcome = "sent"
+            if there and await store.mount_blob(new.locked.digest, self._source):
+                outcome = "mounted"
+            else:
+                await store.write_blob(new.blob, lambda size: self._progress(LayerAdvanced(number, "sending", size)))
+                outcome = "sent"
         self._progress(LayerFinished(number, outcome))
         return outcome
 

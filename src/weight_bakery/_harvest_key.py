@@ -102,7 +102,7 @@ def read_key_file(content: bytes, where: str) -> KeyFile:
         written = document["format"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise HarvestError(f"{where} is not a key file", _REMEDY) from error
-    if written != FORMAT:
+    if type(written) is not int or written != FORMAT:
         raise HarvestError(f"{where} has the format {written!r}, and this version reads {FORMAT}", "update vllm-runpod")
     try:
         key = _key(document["key"])

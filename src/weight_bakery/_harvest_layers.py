@@ -4,12 +4,15 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from weight_bakery._harvest_tree import CONTENT, KEY_FILE, Caches
 from weight_bakery._image import BuiltLayer
 from weight_bakery._layers import Layer, LayerFile
-from weight_bakery._lock import LockedCaches
+from weight_bakery._lock import LockedCaches, LockedFile, WeightsLock, lock_target
+from weight_bakery._references import ImageReference
 from weight_bakery._sources import Reader, SourceFile
+from weight_bakery._stores import ImageStore
 
 CACHES_ROOT = "opt/vllm-worker/caches"
 """Where the worker looks."""
@@ -69,18 +72,18 @@ def built_caches(caches: LockedCaches) -> BuiltLayer:
 def caches_of(layers: Iterable[BuiltLayer]) -> list[LockedCaches]:
     """The caches among an image's layers, from what the image says."""
     return [
-        LockedCaches(
-            layer.notes.get(_LABEL, ""),
-            layer.notes.get(f"{_LABEL}.gpu", ""),
-            layer.notes.get(f"{_LABEL}.vllm", ""),
-            layer.notes.get(f"{_LABEL}.model-config"),
-            layer.digest,
-            layer.size,
-            len(layer.paths),
-        )
-        for layer in layers
-        if layer.role == "caches"
+        _noted(layer.notes, layer.digest, layer.size, len(layer.paths)) for layer in layers if layer.role == "caches"
     ]
+
+
+def noted_caches(annotations: Iterable[Mapping[str, str]]) -> list[LockedCaches]:
+    """The caches that the annotations of an image's layers tell of, where no more of them needs to be known."""
+    return [_noted(notes, "", 0, 0) for notes in annotations if _LABEL in notes]
+
+
+def _noted(notes: Mapping[str, str], digest: str, size: int, files: int) -> LockedCaches:
+    gpu, vllm = notes.get(f"{_LABEL}.gpu", ""), notes.get(f"{_LABEL}.vllm", "")
+    return LockedCaches(notes.get(_LABEL, ""), gpu, vllm, notes.get(f"{_LABEL}.model-config"), digest, size, files)
 
 
 def in_order(caches: Iterable[LockedCaches]) -> list[LockedCaches]:
@@ -103,20 +106,48 @@ def vllm_of(base: str) -> str | None:
     return match[1] if match else None
 
 
-def surviving(
-    caches: Sequence[LockedCaches], *, base: str | None, same_base: bool, configs: Mapping[str, str] | None = None
+def fitting_base(
+    caches: Sequence[LockedCaches], base: str | None, *, same: bool
 ) -> tuple[list[LockedCaches], list[str]]:
-    """Which caches still fit an image on `base`, and a line for each that does not.
+    """Which caches fit an image on `base`, and a line for each that does not; `same`: it is the one they were made on.
 
     Where the base's name tells no version they stay: a worker with another one does not use them.
     """
-    version = None if base is None or same_base else vllm_of(base)
-    kept, told = [], []
-    for item in caches:
-        if version is not None and version != item.vllm:
-            told.append(f"{title(item)} are left out: the base has vLLM {version}")
-        elif configs is not None and item.config is not None and configs.get("config.json", item.config) != item.config:
-            told.append(f"{title(item)} are left out: the model's config.json is another one")
-        else:
+    version = None if base is None or same else vllm_of(base)
+    kept = [item for item in caches if version in (None, item.vllm)]
+    return kept, [f"{title(item)} are left out: the base has vLLM {version}" for item in caches if item not in kept]
+
+
+def fitting_model(caches: Sequence[LockedCaches], files: Iterable[LockedFile]) -> tuple[list[LockedCaches], list[str]]:
+    """Which caches were made with this model's config.json, and a line for each that was not."""
+    config = next((file.sha256 for file in files if file.path == "config.json"), None)
+    kept = [item for item in caches if item.config in (None, config)]
+    return kept, [f"{title(item)} are left out: config.json is another one" for item in caches if item not in kept]
+
+
+async def standing_caches(
+    locked: WeightsLock | None,
+    target: ImageReference,
+    lock: Path | None,
+    base: tuple[str | None, str | None],
+    name: str,
+    store: ImageStore | None,
+) -> tuple[list[LockedCaches], list[str]]:
+    """Caches that the lock names for a target and that a new bake of it keeps.
+
+    `base` is the new base's name and digest, `name` the model's folder.
+    They are kept only where their layer is: a bake has no caches to send.
+    """
+    entry = locked.images.get(lock_target(target, lock)) if locked and lock else None
+    if entry is None or not entry.caches or store is None:
+        return [], []
+    if entry.name != name:
+        return [], [f"{title(item)} are left out: the model lay in /models/{entry.name}" for item in entry.caches]
+    fitting, told = fitting_base(entry.caches, base[0], same=entry.base_digest == base[1])
+    kept = []
+    for item in fitting:
+        if await store.has_blob(item.digest, item.size):
             kept.append(item)
-    return kept, told
+        else:
+            told.append(f"{title(item)} are left out: {target} does not have their layer any more")
+    return in_order(kept), told

@@ -88,15 +88,15 @@ def read_folder(folder: Path) -> Caches:
     """Read a folder that holds an unpacked archive. Raises HarvestError."""
     pieces: dict[str, Piece] = {}
     try:
-        for entry in os.scandir(folder):
-            if entry.name == KEY_FILE:
-                pieces[KEY_FILE] = _regular(Path(entry.path))
-            elif entry.name == CONTENT.rstrip("/") and entry.is_dir(follow_symlinks=False):
-                for content in os.scandir(entry.path):
-                    pieces[CONTENT + content.name] = _regular(Path(content.path))
-                    _check_count(len(pieces), str(folder))
+        for path in sorted(folder.iterdir()):
+            if path.name == KEY_FILE:
+                pieces[KEY_FILE] = _regular(path)
+            elif path.name == CONTENT.rstrip("/") and stat.S_ISDIR(path.lstat().st_mode):
+                contents = sorted(path.iterdir())
+                _check_count(len(contents), str(folder))
+                pieces |= {CONTENT + content.name: _regular(content) for content in contents}
             else:
-                raise HarvestError(f"{entry.path} does not belong to start-up caches", _REMEDY)
+                raise HarvestError(f"{path} does not belong to start-up caches", _REMEDY)
     except OSError as error:
         raise HarvestError(f"{folder} cannot be read: {error.strerror}", "check the path") from error
     return _caches(str(folder), pieces)

@@ -16,7 +16,7 @@ from weight_bakery._image import BuiltLayer
 from weight_bakery._layers import Layer, LayerDigests
 from weight_bakery._layout import LayoutStore
 from weight_bakery._limits import FETCHES, damaged_shard, places, split_digests
-from weight_bakery._lock import WeightsLock
+from weight_bakery._lock import LockedCaches, WeightsLock
 from weight_bakery._references import ImageReference
 from weight_bakery._registry import RegistryStore
 from weight_bakery._reshard import Split
@@ -47,6 +47,8 @@ class Parts:
     whole_source: WeightSource
     """The source before files were split."""
     locked: WeightsLock | None
+    caches: tuple[LockedCaches, ...] = ()
+    """Start-up caches that were harvested into this target and stay."""
 
 
 def elsewhere(parts: Parts) -> Mapping[str, list[str]]:

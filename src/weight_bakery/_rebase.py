@@ -12,13 +12,15 @@ from typing import Any
 
 from weight_bakery._attach import attest
 from weight_bakery._baked import entry_of, label_of, read_baked, role_of
-from weight_bakery._base import read_base
+from weight_bakery._base import BaseLayer, read_base
 from weight_bakery._blobs import BytesBlob
 from weight_bakery._carry import Moves, carry_all
 from weight_bakery._errors import BadRequest
 from weight_bakery._events import LayerPlanned, Note, Planned, Progress, silent
+from weight_bakery._harvest_layers import caches_of, fitting_base, in_order
 from weight_bakery._image import build_config, build_manifest
 from weight_bakery._lock import lock_target, read_lock, update_lock
+from weight_bakery._media import LAYER
 from weight_bakery._open import open_store
 from weight_bakery._plan import MAX_LAYERS
 from weight_bakery._references import ImageReference, parse_image, parse_target
@@ -93,17 +95,21 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
         baked = await read_baked(source, reference)
         base_store = opened(base_reference, writable=False)
         base = await read_base(base_store, base_reference.digest or base_reference.tag, str(base_reference))
-        if len(base.layers) + len(baked.ours) > MAX_LAYERS:
+        kept, told = fitting_base(caches_of(baked.ours), request.base, same=base.digest == baked.base_digest)
+        for line in told:
+            progress(Note(line))
+        staying = {item.digest for item in kept}
+        ours = [layer for layer in baked.ours if layer.role != "caches" or layer.digest in staying]
+        if len(base.layers) + len(ours) > MAX_LAYERS:
             raise BadRequest(
-                f"--base {base_reference} has {len(base.layers)} layers and {reference} has {len(baked.ours)} of its"
+                f"--base {base_reference} has {len(base.layers)} layers and {reference} has {len(ours)} of its"
                 f" own, more than {MAX_LAYERS} together",
                 "squash the base first, or bake anew with fewer layers",
             )
         store = opened(target, writable=True)
-        old = baked.image.layers[-len(baked.ours) :]
         planned = [
             *((layer, base_store, "base", f"base layer {i}") for i, layer in enumerate(base.layers, start=1)),
-            *((layer, source, ours.role, label_of(ours)) for layer, ours in zip(old, baked.ours, strict=True)),
+            *((BaseLayer(LAYER, layer.digest, layer.size), source, layer.role, label_of(layer)) for layer in ours),
         ]
         events = tuple(
             LayerPlanned(i, role_of(role), label, layer.size) for i, (layer, _, role, label) in enumerate(planned)
@@ -111,8 +117,8 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
         progress(Planned(str(target), events))
         moves = Moves(store, progress, asyncio.Semaphore(request.flows))
         outcomes = await carry_all(moves, [(layer, where) for layer, where, _, _ in planned])
-        config = build_config(baked.identity, baked.ours, base)
-        manifest = build_manifest(config, baked.identity, baked.ours, base)
+        config = build_config(baked.identity, ours, base)
+        manifest = build_manifest(config, baked.identity, ours, base)
         if not await store.has_blob(config.digest, config.size):
             await store.write_blob(BytesBlob(config.content), lambda _: None)
         assert target.tag is not None
@@ -121,7 +127,13 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
             entry_of(locked.images, reference, request.lock, baked.image.digest) if locked and request.lock else None
         )
         if entry is not None:
-            entry = replace(entry, image_digest=manifest.digest, base_digest=base.digest, base=request.base)
+            entry = replace(
+                entry,
+                image_digest=manifest.digest,
+                base_digest=base.digest,
+                base=request.base,
+                caches=tuple(in_order(kept)),
+            )
             await attest(store, stored, entry, progress)
         await store.write_manifest(stored, target.tag)
     finally:

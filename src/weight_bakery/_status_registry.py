@@ -8,6 +8,7 @@ from pathlib import Path
 from weight_bakery._attach import attached_to, expected_digests
 from weight_bakery._errors import BakeryError, DigestMismatch, LayoutError
 from weight_bakery._events import silent
+from weight_bakery._harvest_layers import noted_caches, title
 from weight_bakery._layout import LayoutStore
 from weight_bakery._lock import LockEntry
 from weight_bakery._references import LayoutReference, RegistryReference
@@ -37,6 +38,7 @@ async def check_image(
                 await _tag(entry, reference, store),
                 await _blobs(entry, manifest, store),
                 *(await _attached(entry, manifest, store)),
+                *_caches(manifest),
             ]
         finally:
             await store.close()
@@ -103,6 +105,14 @@ async def _attached(entry: LockEntry, manifest: StoredManifest | None, store: Im
         return [Finding("registry", "same", "bill of materials and provenance are attached")]
     what = f"{len(there)} other documents" if there else "nothing"
     return [Finding("registry", "skipped", f"bill of materials or provenance is not attached ({what} is)")]
+
+
+def _caches(manifest: StoredManifest | None) -> list[Finding]:
+    """Which machines the image starts fast on."""
+    if manifest is None:
+        return []
+    notes = [layer.get("annotations") or {} for layer in json.loads(manifest.content)["layers"]]
+    return [Finding("registry", "same", title(item)) for item in noted_caches(notes)]
 
 
 def _named(manifest: StoredManifest) -> Iterable[tuple[str, int]]:
