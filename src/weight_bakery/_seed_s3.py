@@ -65,7 +65,8 @@ class Volume:
             found = self._call("look at", key, lambda: self._client.head_object(Bucket=self._name, Key=key))
         except _Missing:
             return None
-        return Stored(found["ContentLength"], _bare(found["ETag"]))
+        # What a worker wrote to the volume, past the gateway, may have no ETag.
+        return Stored(found["ContentLength"], _bare(found.get("ETag", "")))
 
     def read_small(self, key: str) -> bytes | None:
         """The content of a small object; None when there is none."""

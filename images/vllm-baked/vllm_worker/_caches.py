@@ -78,7 +78,7 @@ def prepare(
         device = find_device(cpu, environment.get("PATH"))
     except (UnknownDevice, OSError) as error:
         return _off(str(error))
-    key = make_key(device, vllm_version, model, _arguments(command), environment)
+    key = make_key(device, vllm_version, _in_image(model, image), Path(model), _arguments(command), environment)
     # The same place in every worker of an image: compiled code may name it.
     root = cache_root(environment).with_name("vllm-worker") / key.id
     found = there.get(key.id)
@@ -154,6 +154,13 @@ def lay_out(folder: Path, files: tuple[CacheFile, ...], root: Path) -> tuple[int
         os.utime(target, (file.mtime, file.mtime))
     partial.rename(root)
     return len(files), size
+
+
+def _in_image(model: str, image: Path) -> str:
+    """The model's path as the image has it, also where the image's root is a folder of this machine."""
+    root = image.parents[2]
+    path = Path(model)
+    return f"/{path.relative_to(root)}" if path.is_absolute() and path.is_relative_to(root) else model
 
 
 def _arguments(command: tuple[str, ...]) -> tuple[str, ...]:

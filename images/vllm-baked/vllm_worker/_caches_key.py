@@ -104,14 +104,19 @@ def describe(document: Mapping[str, Any]) -> str:
 
 
 def make_key(
-    device: Device, vllm_version: str, model: str, arguments: Sequence[str], environment: Mapping[str, str]
+    device: Device,
+    vllm_version: str,
+    model: str,
+    folder: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
 ) -> CachesKey:
-    """The key of a vLLM that is started with these arguments and this environment."""
+    """The key of a vLLM that is started with these arguments and this environment; `folder` is where the model lies."""
     return CachesKey(
         {
             "gpu": {"name": device.name, "capability": device.capability, "memory_gib": device.memory_gib},
             "software": _software(vllm_version),
-            "model": {"path": model, "config": _model_config(Path(model))},
+            "model": {"path": model, "config": _model_config(folder)},
             "flags": canonical_flags(arguments),
             "environment": compile_environment(environment),
         }
