@@ -14,6 +14,8 @@ from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc
 from pulumi_runpod.provider.errors import one_line
 
 _log = logging.getLogger("pulumi_runpod.provider")
+_PATIENCE_S = 2.0
+_AGAIN_SOON = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 
 
 class Engine(Protocol):
@@ -33,14 +35,16 @@ class GrpcEngine:
         self._channel: grpc.aio.Channel | None = None
         self._stub: engine_pb2_grpc.EngineStub | None = None
         self._address = ""
+        self._heard = False
 
     async def connect(self, address: str) -> None:
         if not address or address == self._address:
             return
         await self.close()
-        self._channel = grpc.aio.insecure_channel(address)
+        self._channel = grpc.aio.insecure_channel(address, options=_AGAIN_SOON)
         self._stub = engine_pb2_grpc.EngineStub(self._channel)
         self._address = address
+        self._heard = False
 
     async def close(self) -> None:
         if self._channel is not None:
@@ -79,7 +83,10 @@ class GrpcEngine:
         request = engine_pb2.LogRequest(severity=severity, message=one_line(message), urn=urn, ephemeral=ephemeral)
         try:
             # The stub is generated for both kinds of channel; ours is the asynchronous one.
-            call: Any = self._stub.Log(request, timeout=5)
+            # An engine may start its plugins before it listens, so a refused connection is no reason to drop a line.
+            # One that listened and does so no more is not waited for: it is gone.
+            call: Any = self._stub.Log(request, timeout=_PATIENCE_S, wait_for_ready=not self._heard)
             await call
+            self._heard = True
         except grpc.aio.AioRpcError as error:
             _log.debug("the engine did not take a message: %s", error.code())
