@@ -1,8 +1,6 @@
 """vLLM's options as data, and values read against them."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,6 @@ from vllm_options import BadValue, Option, UnknownVersion, latest_version, optio
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = options(latest_version())
-VLLM_PYTHON = ROOT / ".local" / "envs" / "vllm" / "bin" / "python"
-DATA = ROOT / "src" / "vllm_options" / "data"
 
 
 def option(name: str) -> Option:
@@ -151,45 +147,3 @@ def test_the_dockerfile_builds_from_a_digest_as_an_unprivileged_user() -> None:
     assert not [line for line in lines if "TOKEN" in line or "http" in line]
     for copied in (line.split()[1] for line in lines if line.startswith("COPY")):
         assert (ROOT / copied).exists(), copied
-
-
-@pytest.mark.vllm
-@pytest.mark.skipif(not VLLM_PYTHON.exists(), reason="no vLLM environment in .local/envs/vllm")
-def test_the_data_is_what_the_installed_vllm_says(tmp_path: Path) -> None:
-    """Dumping again gives the same bytes."""
-    environment = {"PATH": os.defpath, "HOME": str(tmp_path)}
-    tool = ROOT / "tools" / "dump_vllm_options.py"
-    subprocess.run([str(VLLM_PYTHON), str(tool), "--out", str(tmp_path)], check=True, env=environment, timeout=110)
-    (dumped,) = tmp_path.glob("*.json")
-    assert dumped.read_bytes() == (DATA / dumped.name).read_bytes()
-
-
-@pytest.mark.vllm
-@pytest.mark.skipif(not VLLM_PYTHON.exists(), reason="no vLLM environment in .local/envs/vllm")
-def test_vllms_own_parser_takes_the_arguments_of_every_option(tmp_path: Path) -> None:
-    """What is written for a variable is what vLLM reads, for each kind of option and in a whole command line."""
-    samples = {"bool": "false", "flag": "true", "int": "3", "float": "0.5", "size": "4k", "size_or_auto": "auto",
-               "json": "{}", "json_or_str": "x", "str": "x"}  # fmt: skip
-    config = tmp_path / "config.yaml"
-    config.write_text("max-model-len: 2048\n")
-    special = {"LORA_MODULES": '[{"name": "a", "path": "b"}, "c=d"]', "CONFIG": str(config)}
-    cases: dict[str, list[str]] = {}
-    for entry in SCHEMA:
-        known = [str(word) for word in (*(entry.choices or ()), *entry.suggestions)]
-        text = special.get(entry.env) or (known[0] if known else samples[entry.kind])
-        cases[entry.env] = ["--model=m", *entry.arguments(text)]
-    cases["all together"] = [
-        "--model=m",
-        *(
-            word
-            for name in ("CONFIG", "LORA_MODULES", "DTYPE", "MIDDLEWARE", "MAX_MODEL_LEN")
-            for word in cases[name][1:]
-        ),
-    ]
-    ran = subprocess.run(
-        [str(VLLM_PYTHON), str(Path(__file__).with_name("parse_with_vllm.py"))],
-        input=json.dumps(cases), capture_output=True, text=True, timeout=110,
-        env={"PATH": os.defpath, "HOME": str(tmp_path)}, check=True,
-    )  # fmt: skip
-    (result,) = [line for line in ran.stdout.splitlines() if line.startswith("RESULT ")]
-    assert json.loads(result.removeprefix("RESULT ")) == {}
