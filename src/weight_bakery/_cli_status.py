@@ -1,6 +1,7 @@
 """The command `bake status`: how baked images stand against source, registry and stack."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -49,7 +50,8 @@ def status_command(read_stack: StackReader | None = None) -> click.Command:
         Is there a newer commit, or did the folder change? Are manifest, tag and all blobs still there? Does the stack
         run this very digest? Every difference is told with what to do about it.
         """
-        with told(Console(stderr=True), exit_code=2, as_json=as_json):
+        console = Console(stderr=True)
+        with told(console, exit_code=2, as_json=as_json):
             parts = tuple(part for part in PARTS if not only or part in only)
             deployed = read_stack(stack) if read_stack is not None and stack is not None else None
             request = StatusRequest(
@@ -60,6 +62,7 @@ def status_command(read_stack: StackReader | None = None) -> click.Command:
                 credentials=credentials_from_environment(),
                 docker_config=docker_folder(),
                 cache=default_cache(),
+                notice=partial(console.print, markup=False, highlight=False, soft_wrap=True),
             )
             found = bake_status(request)
         if as_json:

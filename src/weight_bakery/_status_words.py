@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from weight_bakery._request import Credentials
+from weight_bakery._sources import Notice, ignore
 
 Part = Literal["source", "registry", "stack"]
 State = Literal["same", "differs", "unknown", "skipped"]
@@ -55,6 +56,8 @@ class StatusRequest:
     docker_config: Path | None = None
     cache: Path | None = None
     """Digest cache of folders."""
+    notice: Notice = ignore
+    """Told what is going to take a while. Called from other threads."""
 
 
 def short(digest: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,17 +76,64 @@ def test_a_folder_that_changed(baked: StatusRequest, change: object, told: str) 
     assert status.exit_code == 1
 
 
-def test_a_folder_whose_large_files_were_split(tmp_path: Path) -> None:
-    """It is compared with what it was, not with the shards in the image: the split file by its size."""
+LARGE = safetensors({f"layer.{number}": payload(400_000, number) for number in range(4)})
+INDEX = json.dumps({"weight_map": {f"layer.{number}": "model.safetensors" for number in range(4)}}).encode()
+
+
+def flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+@pytest.mark.parametrize(
+    ("path", "content", "told"),
+    [
+        ("model.safetensors", LARGE, None),
+        ("model.safetensors", LARGE + b"x", "Tiny: changed: model.safetensors"),
+        ("model.safetensors", flipped(LARGE, len(LARGE) - 1), "Tiny: changed: model.safetensors"),
+        ("model.safetensors", flipped(LARGE, LARGE.index(b"layer.2") + 6), "Tiny: changed: model.safetensors"),
+        ("model.safetensors", flipped(LARGE, 8), "Tiny: changed: model.safetensors"),
+        ("model.safetensors.index.json", INDEX.replace(b"{", b'{"metadata": {"x": 1}, ', 1),
+         "Tiny: changed: model.safetensors.index.json"),
+        ("config.json", b'{"model_type": "lamma"}', "Tiny: changed: config.json"),
+    ],
+)  # fmt: skip
+def test_a_folder_whose_large_files_were_split(
+    tmp_path: Path, path: str, content: bytes, told: str | None, remembered: bool
+) -> None:
+    """By content, split as the bake split it, whether digests are remembered or have to be made; in its own words."""
     lock, model = tmp_path / "weights.lock", tmp_path / "Tiny"
-    content = safetensors({f"layer.{number}": payload(400_000, number) for number in range(4)})
-    write_files(model, {"config.json": b'{"model_type": "llama"}', "model.safetensors": content})
+    write_files(
+        model,
+        {
+            "config.json": b'{"model_type": "llama"}',
+            "model.safetensors": LARGE,
+            "model.safetensors.index.json": INDEX,
+        },
+    )
+    time.sleep(0.15 if remembered else 0)
     bake(BakeRequest(model=str(model), to=f"oci:{tmp_path}/images:v1", lock=lock, max_layer_size=1 << 20))
-    assert read_lock(lock).images["oci:images:v1"].resharded
-    look = StatusRequest(lock=lock)
-    assert states(bake_status(look), "source") == [("same", "2 files of Tiny are what was baked")]
-    (model / "model.safetensors").write_bytes(content + b"x")
-    assert states(bake_status(look), "source") == [("differs", "Tiny: changed: model.safetensors")]
+    assert len(read_lock(lock).images["oci:images:v1"].resharded) == 1
+    if not remembered:
+        (tmp_path / "images/.bakery/digests.json").unlink()
+    if told is not None:
+        (model / path).write_bytes(content)
+    expected = ("same", "2 files of Tiny are what was baked") if told is None else ("differs", told)
+    assert states(bake_status(StatusRequest(lock=lock)), "source") == [expected]
+
+
+def test_a_long_look_says_so(baked: StatusRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has to be read because nobody remembers it is told before, and how long it took after."""
+    monkeypatch.setattr("weight_bakery._status_source._WORTH_A_WORD", 6000)
+    (baked.lock.parent / "images/.bakery/digests.json").unlink()
+    notes: list[str] = []
+    text = states(bake_status(replace(baked, notice=notes.append)), "source")[0][1]
+    assert text == "8 files of Tiny are what was baked (0.0 GiB read in 0 s, since no digest was remembered)"
+    assert [note.partition(":")[0] for note in notes] == [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ]
+    assert "reading 0.0 GiB, of which no digest is remembered" in notes[0]
 
 
 def test_a_file_that_is_not_baked_may_change(baked: StatusRequest) -> None:
