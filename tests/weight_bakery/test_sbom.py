@@ -5,11 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cyclonedx.model.bom import Bom
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from weight_bakery import LockedFile, LockedLayer, LockEntry
 from weight_bakery._lock import LockedSplit
-from weight_bakery._sbom import provenance, sbom
+from weight_bakery._sbom import _SPDX, provenance, sbom
 
+VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IMAGE, BASE, LAYER = (f"sha256:{digit * 64}" for digit in "123")
 HUB = LockEntry(
@@ -130,3 +134,40 @@ def test_the_same_entry_gives_the_same_bytes() -> None:
     assert provenance(HUB).digest == "sha256:0066cca0f744c10835574d31d96e314711200794b0971b6838cd308d18399b23"
     elsewhere = replace(FOLDER, source=None)
     assert (sbom(elsewhere), provenance(elsewhere)) == (sbom(FOLDER), provenance(FOLDER))
+
+
+ODD = replace(
+    HUB,
+    kind="s3",
+    model="s3://bucket/a model/ü+1",
+    revision=f"sha256:{'9' * 64}",
+    source="s3://bucket/a model/ü+1",
+    files=(LockedFile("sub dir/ü#1?.safetensors", 0, "d" * 64),),
+    licence="llama3.1",
+    gated="manual",
+    resharded=(LockedSplit("model.safetensors", 9, "e" * 64, 1 << 20, ("sub dir/ü#1?.safetensors",), 1),),
+)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [HUB, FOLDER, ODD, *(replace(HUB, licence=name) for name in sorted(_SPDX))],
+    ids=lambda entry: f"{entry.kind} {entry.licence}",
+)
+def test_the_bill_is_what_cyclonedx_says_it_is(entry: LockEntry) -> None:
+    """The published schema of version 1.6, strictly, with SPDX's list of licences."""
+    content = sbom(entry).content.decode()
+    assert VALIDATOR.validate_str(content) is None
+    broken = content.replace('"type":"file"', '"type":"weights"')
+    assert "'weights' is not one of" in str(VALIDATOR.validate_str(broken))
+
+
+@pytest.mark.parametrize("entry", [HUB, FOLDER, ODD])
+def test_a_foreign_reader_finds_the_files(entry: LockEntry) -> None:
+    """CycloneDX's own library reads the document: names, digests and the model's licence."""
+    read = Bom.from_json(bill(entry))  # type: ignore[attr-defined]
+    hashes = {item.name: next(iter(item.hashes)).content for item in read.components if item.type.value == "file"}
+    assert hashes == {f"/models/{entry.name}/{file.path}": file.sha256 for file in entry.files}
+    (model,) = [item for item in read.components if item.type.value == "machine-learning-model"]
+    assert (model.name, model.version, model.purl.version) == (entry.model, entry.revision, entry.revision)
+    assert len(model.licenses) == (entry.licence is not None)
