@@ -1,6 +1,8 @@
 """`python -m pulumi_embedded`."""
 
+import contextlib
 import gc
+import logging
 import os
 import sys
 
@@ -16,7 +18,13 @@ def main() -> None:
     use_generated_modules_only()
     from pulumi_embedded._cli import main as run
 
-    sys.exit(run())
+    code = run()
+    # Nothing is open any more, so there is nothing to wait for: taking every module apart would be all that is left.
+    logging.shutdown()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ class Globals:
             colour == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         )
 
-    def stack(self, name: str | None) -> Any:
+    def stack(self, name: str | None, project: Any = None) -> Any:
         """The stack that is meant."""
         from pulumi_embedded._project import load_project
         from pulumi_embedded._stack import Stack, open_backend
 
-        project = load_project(self.cwd)
+        project = project or load_project(self.cwd)
         backend = open_backend(project)
         name = name or os.environ.get("PULUMI_STACK")
         if not name:
@@ -44,7 +44,25 @@ class Globals:
         return Stack(project, backend, name)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands of this module, and two groups that are loaded when they are asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), "stack", "config"])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name == "stack":
+            from pulumi_embedded._cli_stack import stack
+
+            return stack
+        if name == "config":
+            from pulumi_embedded._cli_config import config
+
+            return config
+        return super().get_command(context, name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-C", "--cwd", default=".", help="Run as if started in this folder.")
 @click.option("--color", "colour", type=click.Choice(["always", "never", "raw", "auto"]), default="auto")
 @click.option("--non-interactive", is_flag=True, help="Never ask.")
@@ -67,22 +85,31 @@ def cli(context: click.Context, /, cwd: str, colour: str, non_interactive: bool,
 
 
 def _operate(globals_: Globals, kind: str, stack_name: str | None, flags: dict[str, Any]) -> None:
-    stack = globals_.stack(stack_name)
     flags["refresh"] = truth(flags.pop("refresh", None))
     flags.pop("suppress_permalink", None)
     if flags.pop("show_secrets", False):
         from pulumi_embedded._errors import NotSupported
 
         raise NotSupported(f"{kind} --show-secrets (`stack output --show-secrets` shows them)")
+    from pulumi_embedded._early import Early
+    from pulumi_embedded._project import load_project
+
+    project = load_project(globals_.cwd)
+    early = Early(project)
     try:
+        # The rest of this room is loaded while the program loads the SDK.
+        run_program = kind in ("preview", "up")
+        if run_program:
+            early.start_program()
+        stack = globals_.stack(stack_name, project)
         if kind == "preview" or stack.exists():
-            stack.begin(run_program=kind in ("preview", "up"))
-        from pulumi_embedded._commands import Request, Session  # loads while the program does
+            stack.begin(run_program, kind == "preview", early)
+        from pulumi_embedded._commands import Request, Session
 
         request = Request(kind=kind, interactive=globals_.interactive, colour=globals_.colour, **flags)
         Session(stack, request, sys.stdout).run()
     finally:
-        stack.end()
+        early.end()
 
 
 @cli.command()
@@ -152,17 +179,6 @@ def cancel(globals_: Globals, /, stack_name: str | None, argument_stack: str | N
     for line in stack.cancel():
         click.echo(f"removed {line}")
     click.echo(f"The currently running update for '{stack.name}' has been canceled!")
-
-
-def _add_groups() -> None:
-    from pulumi_embedded._cli_config import config
-    from pulumi_embedded._cli_stack import stack
-
-    cli.add_command(stack)
-    cli.add_command(config)
-
-
-_add_groups()
 
 
 _GLOBAL_VALUES = ("--cwd", "-C", "--color", "--verbose", "-v")

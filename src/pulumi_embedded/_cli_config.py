@@ -8,7 +8,6 @@ import click
 
 from pulumi_embedded._errors import NotSupported, UsageError
 from pulumi_embedded._flags import stack_option
-from pulumi_embedded._statejson import NoSecrets
 
 
 def _list(globals_: Any, stack_name: str | None, as_json: bool, show_secrets: bool) -> None:
@@ -70,6 +69,8 @@ def get(globals_: Any, stack_name: str | None, key: str, path: bool, as_json: bo
     """Print one value (secrets are decrypted)."""
     if path:
         raise NotSupported("config get --path")
+    from pulumi_embedded._statejson import NoSecrets
+
     target = _target(globals_, stack_name)
     value = target.config.get(key, target.crypter() if target.config.has_secrets else NoSecrets())
     if as_json:

@@ -17,9 +17,10 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from pulumi_embedded._errors import PluginError
 from pulumi_embedded._plugin_command import plugin_command, spawn_plugin
-from pulumi_embedded._process import Child, Spawned
+from pulumi_embedded._process import Child
 from pulumi_embedded._project import Project
 from pulumi_embedded._protos import GRPC_OPTIONS
+from pulumi_embedded._spawn import Spawned
 from pulumi_embedded._state import Deployment
 from pulumi_embedded._wire import Peer
 

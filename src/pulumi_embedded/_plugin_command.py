@@ -11,8 +11,8 @@ from pathlib import Path
 import yaml
 
 from pulumi_embedded._errors import NotSupported, PluginError, ProjectError
-from pulumi_embedded._process import Spawned, spawn, without_passphrase
 from pulumi_embedded._project import Project, interpreter_of
+from pulumi_embedded._spawn import Spawned, spawn, without_passphrase
 
 
 def spawn_plugin(project: Project, name: str, engine_address: str) -> Spawned:

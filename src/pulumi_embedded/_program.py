@@ -1,38 +1,14 @@
 """The program's process, seen from the engine: started early, told what to run, ended when it is done or must be."""
 
 import json
-import os
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from pulumi_embedded._config import ConfigValue
-from pulumi_embedded._errors import ProjectError
-from pulumi_embedded._process import Child, Spawned, spawn, without_passphrase
+from pulumi_embedded._process import Child
+from pulumi_embedded._program_command import spawn_program
 from pulumi_embedded._project import Project
-
-_RUNNER = Path(__file__).with_name("_runner.py")
-
-
-def spawn_program(project: Project) -> Spawned:
-    """Start the process of the project's program."""
-    program = project.program
-    if not program.exists():
-        raise ProjectError(f"Pulumi.yaml: main: there is no {program}")
-    if program.is_dir() and not (program / "__main__.py").is_file():
-        raise ProjectError(f"unable to find main python program `__main__.py` in `{program}`")
-    env = without_passphrase(os.environ)
-    if project.virtualenv is not None:
-        env["VIRTUAL_ENV"] = str(project.virtualenv)
-        env["PATH"] = f"{project.virtualenv / 'bin'}{os.pathsep}{env.get('PATH', '')}"
-        env.pop("PYTHONHOME", None)
-    return spawn(
-        "program",
-        [str(project.python()), "-u", str(_RUNNER)],
-        cwd=program if program.is_dir() else program.parent,
-        env=env,
-        stdin=True,
-    )
+from pulumi_embedded._spawn import Spawned
 
 
 class Program:

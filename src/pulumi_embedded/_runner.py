@@ -1,23 +1,25 @@
 """Runs a Pulumi program in its own process, under the project's own interpreter.
 
-It stands alone: the standard library and the `pulumi` SDK of that environment, no import of this package. What to run
-comes as one JSON document on standard input, so that configuration, secrets included, is in neither the arguments nor
-the environment of this process or of anything the program starts. `import pulumi` happens before the document is
-read: an engine may start this process early, while it is still busy itself.
+It stands alone: the standard library and the `pulumi` SDK of that environment, no import of this package.
+What to run comes as one JSON document on standard input, so that configuration, secrets included, is in neither the
+arguments nor the environment of this process or of anything the program starts. `import pulumi` happens before the
+document is read: the engine starts this process early, while it is still busy itself.
 
 Exit codes: 0 done; 32 failed, and the error has been logged to the engine; 1 failed.
 """
 
 import asyncio
+import atexit
 import inspect
 import json
 import logging
 import os
 import runpy
 import sys
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 _ALREADY_SHOWN = 32
 
@@ -141,5 +143,14 @@ def _wait_in_linear_time() -> None:
     stack.wait_for_rpcs = wait_for_rpcs
 
 
+def _leave(code: int) -> NoReturn:
+    """End as the interpreter does, but without taking apart every module that was loaded: the engine waits for this."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter's own end does
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

@@ -92,7 +92,8 @@ class Stack:
     def check_passphrase(self) -> None:
         """Raise PassphraseError when a passphrase is given and wrong, also where nothing needs it yet.
 
-        Found out later it would be in the middle of an update, when the first secret has to be written.
+        Found out later it would be in the middle of an update, when the first secret has to be written. (A preview
+        writes none: where there is nothing to open it asks for no key.)
         """
         if passphrase_from_environment() is None:
             return
@@ -174,18 +175,26 @@ class Stack:
             return self.config.values(NoSecrets())
         return self.config.values(self.crypter())
 
-    def begin(self, run_program: bool) -> None:
+    def begin(self, run_program: bool, preview: bool, early: Early | None = None) -> None:
         """Start what the next operation will wait for: its program, its plugins, the key of its secrets.
 
-        An operation does so by itself; a command may do it before it loads what else it needs. `end` takes it back.
+        An operation does so by itself; a command may do it before it loads what else it needs, and may have started
+        the program already (`early`). `end` takes it back.
         """
         if self._early is not None:
             return
+        self._early = early or Early(self.project)
+        if run_program:
+            self._early.start_program()
         latest = self._latest()
+        self._early.start_plugins(self._packages(latest, run_program))
         salt = self.config.salt or secrets_state_of(latest, str(self.backend.path(self.name)))
-        if salt:
+        if salt and not (preview and self._opens_nothing(latest)):
             PassphraseCrypter(salt, passphrase_from_environment()).begin()
-        self._early = Early(self.project, self._packages(latest, run_program), run_program)
+
+    def _opens_nothing(self, latest: Mapping[str, Any] | None) -> bool:
+        """Whether there is neither a secret in the configuration nor a state that could hold one."""
+        return not self.config.has_secrets and not (latest or {}).get("resources")
 
     def _packages(self, latest: Mapping[str, Any] | None, run_program: bool) -> list[str]:
         """The plugins a run will need: those the state's providers had; before there is a state, Pulumi.yaml's."""
@@ -201,9 +210,10 @@ class Stack:
 
     def preview(self, events: Events, options: "Options", run: Runner) -> "Result":
         """Work out what an update would do. Writes nothing."""
-        self.begin(options.run_program)
+        self.begin(options.run_program, preview=True)
         try:
-            self.check_passphrase()
+            if not self._opens_nothing(self._latest()):
+                self.check_passphrase()
             deployment, _ = self.load(tolerate_missing=True)
             return run(self._operation(deployment, events, None, options))
         finally:
@@ -228,7 +238,7 @@ class Stack:
         message: str = "", drop_creates: Collection[str] = (),
     ) -> "Result":  # fmt: skip
         """Do it; the state is kept true throughout. The caller holds the lock. `kind`: update, refresh or destroy."""
-        self.begin(options.run_program)
+        self.begin(options.run_program, preview=False)
         try:
             return self._update(kind, events, options, run, changes, message, drop_creates)
         finally:

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 _CLIENT = """#!{python} -IS
 import _socket, marshal, posix, signal, sys
@@ -145,6 +145,14 @@ def _become(
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     connection.sendall(os.getpid().to_bytes(4, "little"))
     threading.Thread(target=_die_with, args=(connection,), daemon=True).start()
+    end = os._exit
+
+    def told(status: int) -> NoReturn:
+        with contextlib.suppress(OSError):
+            connection.sendall((status & 0xFF).to_bytes(4, "little"))
+        end(status & 0xFF)
+
+    os._exit = told  # some end themselves this way
     code = 1
     try:
         with _exit_code() as found:
@@ -154,9 +162,7 @@ def _become(
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-        with contextlib.suppress(OSError):
-            connection.sendall((code & 0xFF).to_bytes(4, "little"))
-        os._exit(code & 0xFF)
+        told(code)
 
 
 def _die_with(connection: socket.socket) -> None:
