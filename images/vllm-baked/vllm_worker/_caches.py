@@ -22,6 +22,7 @@ from vllm_worker._seed import cache_root
 
 IMAGE_CACHES = Path(__file__).parents[2] / "caches"
 """Beside the folder that the worker's code is in: where the image's root is another one, it is found all the same."""
+_COMPILED = ("vllm/torch_compile_cache/torch_aot_compile/*", "vllm/torch_compile_cache/[!t]*")
 _TOLD = 4
 """Foreign caches that the log names one by one."""
 
@@ -38,7 +39,8 @@ class StartCaches:
     harvest: Path | None = None
     """Where to put what vLLM writes; None when it need not be kept."""
     seconds: float = 0.0
-    files: int = 0
+    known: frozenset[str] = frozenset()
+    """Paths of the files that were laid out."""
 
     def environment(self) -> dict[str, str]:
         """What tells vLLM and its compilers where their caches are."""
@@ -95,7 +97,8 @@ def prepare(
                 f"start-up caches: hit ({key}; {files} files, {size / 1e6:.1f} MB laid out in {seconds:.1f} s)",
                 outcome="hit", key=key.id, files=files, size=size, seconds=seconds,
             )  # fmt: skip
-            return StartCaches("hit", key, root, device.driver, None, seconds, files)
+            known = frozenset(file.path for file in found.files)
+            return StartCaches("hit", key, root, device.driver, None, seconds, known)
     event(
         "caches",
         f"start-up caches: miss ({key}; {_instead(key, there)})",
@@ -106,32 +109,48 @@ def prepare(
     return StartCaches("miss", key, root, device.driver, Path(harvest))
 
 
-def keep(caches: StartCaches) -> float | None:
-    """Put what vLLM has written where the user wants it, for `bake harvest`; returns the seconds it took.
+def finish(caches: StartCaches) -> None:
+    """See what vLLM made of its caches, once it is ready: told after a hit, kept after a miss where the user asked."""
+    if caches.root is None:
+        return
+    if caches.outcome == "hit" and (anew := compiled_anew(caches.root, caches.known)):
+        event(
+            "note",
+            f"vLLM compiled again although start-up caches were laid out ({anew} new entries): its own key differs in "
+            "something that ours does not know; please report it",
+        )
+    if caches.harvest is not None and caches.key is not None:
+        _keep(caches.harvest, caches.key, caches.root, caches.driver)
 
-    Only after a miss, and only once for each key: another worker may have been first.
-    """
-    if caches.harvest is None or caches.key is None or caches.root is None:
-        return None
+
+def compiled_anew(root: Path, known: frozenset[str]) -> int:
+    """How many compiled models are there that were not laid out."""
+    folders = {path.rpartition("/")[0] for path in known}
+    parents = {f"{folder}/" for folder in folders}
+    found = (folder for pattern in _COMPILED for folder in root.glob(pattern) if folder.is_dir())
+    names = (f"{folder.relative_to(root).as_posix()}/" for folder in found)
+    return sum(not any(parent.startswith(name) for parent in parents) for name in names)
+
+
+def _keep(folder: Path, key: CachesKey, root: Path, driver: str) -> None:
+    """Put what vLLM has written where the user wants it, once for each key: another worker may have been first."""
     began = time.monotonic()
-    target = caches.harvest / f"{caches.key.id}.tar"
+    target = folder / f"{key.id}.tar"
     try:
         if target.exists():
-            event("caches", f"start-up caches: {target} is there already; nothing was written", outcome="miss")
-            return None
-        facts = {"driver": caches.driver}
-        size, files = write_archive(caches.root, target, caches.key.document, facts)
+            event("caches", f"start-up caches: {target} is there already; nothing was written", outcome="there")
+            return
+        size, files = write_archive(root, target, key.document, {"driver": driver})
     except (OSError, ValueError) as error:
-        event("note", f"the start-up caches were not kept in {caches.harvest} (WORKER_CACHE_HARVEST): {error}")
-        return None
+        event("note", f"the start-up caches were not kept in {folder} (WORKER_CACHE_HARVEST): {error}")
+        return
     seconds = round(time.monotonic() - began, 3)
     event(
         "caches",
         f"start-up caches: kept in {target} ({files} files, {size / 1e6:.1f} MB in {seconds:.1f} s); "
         "`vllm-runpod bake harvest` puts them into the image",
-        outcome="kept", key=caches.key.id, path=str(target), files=files, size=size, seconds=seconds,
+        outcome="kept", key=key.id, path=str(target), files=files, size=size, seconds=seconds,
     )  # fmt: skip
-    return seconds
 
 
 def lay_out(folder: Path, files: tuple[CacheFile, ...], root: Path) -> tuple[int, int]:

@@ -28,13 +28,14 @@ NEUTRAL_FLAGS = frozenset(
         "--enable-auto-tool-choice", "--enable-log-deltas", "--enable-log-outputs", "--enable-log-requests",
         "--enable-prompt-tokens-details", "--enable-request-id-headers", "--enable-server-load-tracking",
         "--enable-tokenizer-info-endpoint", "--h11-max-header-count", "--h11-max-incomplete-event-size", "--hf-token",
-        "--host", "--load-format", "--log-config-file", "--log-level", "--max-log-len", "--middleware", "--port",
-        "--reasoning-parser", "--response-role", "--return-tokens-as-token-ids", "--root-path",
+        "--host", "--load-format", "--log-config-file", "--log-level", "--max-log-len", "--middleware", "--model",
+        "--port", "--reasoning-parser", "--response-role", "--return-tokens-as-token-ids", "--root-path",
         "--safetensors-load-strategy", "--served-model-name", "--shutdown-timeout", "--tool-call-parser",
         "--use-tqdm-on-load", "--uds", "--uvicorn-log-level",
     }
 )  # fmt: skip
-"""Options of the HTTP server, of logging and of loading: the same engine comes out with or without them."""
+"""Options of the HTTP server, of logging and of loading: the same engine comes out with or without them. The model has
+a part of the key for itself."""
 
 NEUTRAL_VARIABLES = frozenset(
     {

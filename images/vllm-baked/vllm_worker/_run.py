@@ -120,7 +120,7 @@ def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float) -> None
         start = _runpod_start()
         imported_s = time.monotonic() - spawned_at
         phases = asyncio.run(_make_ready(plan, engine, address, stop))
-        start_caches.keep(caches)
+        start_caches.finish(caches)
         total_s = round(age_s + caches.seconds + time.monotonic() - spawned_at, 3)
         event(
             "ready",
