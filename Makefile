@@ -49,7 +49,7 @@ clean: ## down, then remove environments, images and caches (the state of a paid
 	else rm -rf .local; fi
 
 test: setup-all ## all tests that this machine can run; lists what it skipped and why
-	@$(VENV)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(VENV)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench: setup-all ## measure, as ratios of one run: make bench BENCH=<name> [ARGS="..."]
 	@$(VENV)/python -m benchmarks $(BENCH) $(ARGS)

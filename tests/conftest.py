@@ -13,6 +13,33 @@ from redaction import _redact
 SPREAD = {"tests/pulumi_embedded/test_scenarios.py"}
 """Long files whose tests share nothing: each of their tests may go to any of the processes."""
 
+TOGETHER = (
+    (
+        "tests/e2e/test_main_job.py",
+        "tests/vllm_worker/test_real_vllm.py",
+        "tests/vllm_options/test_installed_vllm.py",
+        "tests/weight_bakery/test_reshard_loads.py",
+    ),
+    ("tests/e2e/test_death.py", "tests/e2e/test_streaming.py", "tests/e2e/test_weights_source.py"),
+)
+"""Files that go to the same process: one load of vLLM at a time, which takes gigabytes and both cores; one deployed
+stand-in for all that use it."""
+
+FIRST = (
+    *TOGETHER[0],
+    *TOGETHER[1],
+    "tests/e2e/test_secrets.py",
+    "tests/vllm_worker/test_worker_process.py",
+    "tests/pulumi_runpod/test_engines.py",
+    "tests/runpod_emulator/scaler/test_real_workers.py",
+    "tests/pulumi_embedded/test_random_stories.py",
+    "tests/runpod_emulator/host/test_death.py",
+    "tests/infra/test_life_cycle.py",
+    "tests/e2e/test_interrupt.py",
+    "tests/benchmarks/test_faults.py",
+)
+"""The longest files: they start first, so that at the end no process waits for another's long file."""
+
 OUTSIDE_ALLOWED = False
 """tests/live sets this, and nothing else does."""
 
@@ -47,11 +74,20 @@ def _own_secrets() -> Iterator[None]:
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """A file goes to one process whole: its tests may share a costly fixture or an order. A spread file need not."""
+    """A file goes to one process whole: its tests may share a costly fixture or an order. A spread file need not.
+
+    Files that stand together go to one process too.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return nodeid if file in SPREAD else file
+        return nodeid if file in SPREAD else next((files[0] for files in TOGETHER if file in files), file)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, then all others as they are found; a spread file last, to fill the end evenly."""
+    place = {file: number - len(FIRST) for number, file in enumerate(FIRST)} | dict.fromkeys(SPREAD, 1)
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], 0))
 
 
 @pytest.hookimpl(optionalhook=True)
