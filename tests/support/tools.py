@@ -113,7 +113,7 @@ class _Running:
         assert self._process is not None
         self._process.terminate()
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=3)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

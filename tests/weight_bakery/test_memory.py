@@ -34,12 +34,12 @@ def sparse_shard(path: Path, size: int) -> None:
         stream.truncate(8 + len(header) + size)
 
 
-def test_a_push_of_one_and_a_half_gigabytes_stays_below_256_mib(
+def test_a_push_of_six_hundred_megabytes_stays_below_256_mib(
     tmp_path: Path, registry: RegistryProcess, record_property: Callable[[str, object], None]
 ) -> None:
     """Several layers in flight, nothing spooled: peak memory of the child process is measured by the kernel."""
     model = write_files(tmp_path / "Big", {"config.json": json.dumps(CONFIG).encode()})
-    for number, size in enumerate((600, 500, 300, 100)):
+    for number, size in enumerate((300, 200, 100)):
         sparse_shard(model / f"part-{number}.safetensors", size * 1_000_000)
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(model), f"{registry.host}/memory/big:v1"],
@@ -50,6 +50,6 @@ def test_a_push_of_one_and_a_half_gigabytes_stays_below_256_mib(
     result = json.loads(done.stdout)
     record_property("peak_mib", result["peak_mib"])
     record_property("seconds", result["seconds"])
-    assert result["sent"] > 1_500_000_000
+    assert result["sent"] > 600_000_000
     assert result["peak_mib"] < 256
     assert not any((tmp_path / "Big").glob("*.tar"))
