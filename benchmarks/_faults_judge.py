@@ -112,6 +112,7 @@ def _differences(kind: str, wanted: Json, there: Json, wish: Wish) -> list[str]:
         expected |= {"size": wanted["size"], "dataCenter": wanted["data_center"]}
     elif kind == "templates":
         expected |= {"image": wanted["image"], "env": wanted["env"] | wanted["secret_env"]}
+        expected |= {"cmd": wanted["cmd"]} if wanted["cmd"] else {}
     elif kind == "endpoints":
         template = next((item for item in wish["templates"] if item["name"] == wanted["template"]), None)
         base = {**template["env"], **template["secret_env"]} if template else {}

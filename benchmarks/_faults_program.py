@@ -47,6 +47,7 @@ templates = {
         item["name"],
         name=item["label"],
         image=item["image"],
+        cmd=[*item["cmd"][:-1], pulumi.Output.secret(item["cmd"][-1])] if item["cmd"] else None,
         env=env(item),
         registry=credentials[item["registry"]].id if item["registry"] else None,
     )

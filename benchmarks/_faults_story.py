@@ -132,6 +132,8 @@ def _template(chance: random.Random, name: str, wish: Wish) -> Json:
         "label": _label(chance),
         "image": chance.choice(IMAGES),
         "registry": _one_of(chance, wish["credentials"], 0.6),
+        # A command line that holds a secret: a word of its own, so that it is told apart from what is no secret.
+        "cmd": ["serve", "--token", _secret(chance)] if chance.random() < 0.25 else [],
         **_env(chance),
     }
 
@@ -317,4 +319,5 @@ def secrets_of(wish: Wish) -> set[str]:
     hidden = {
         value for kind in ("templates", "endpoints") for item in wish[kind] for value in item["secret_env"].values()
     }
-    return passwords | hidden
+    words = {item["cmd"][-1] for item in wish["templates"] if item["cmd"]}
+    return passwords | hidden | words

@@ -49,7 +49,7 @@ KINDS = {
         {
             "kind": string(),
             "status": integer(minimum=400, maximum=599),
-            "retry_after": nullable(integer(minimum=0)),
+            "retry_after": nullable(integer(minimum=0, maximum=86_400)),
             "bare": boolean(),
         },
         required=("kind", "status"),
