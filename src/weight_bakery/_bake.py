@@ -14,7 +14,7 @@ from weight_bakery._built import known_layers, locked_files
 from weight_bakery._checks import check_model
 from weight_bakery._digest_cache import DigestCache
 from weight_bakery._events import LayerFinished, LayerPlanned, Note, Planned, Progress, silent
-from weight_bakery._harvest_layers import built_caches, fitting_model, standing_caches, title
+from weight_bakery._harvest_layers import built_caches, fitting_model, lost_caches, standing_caches, title
 from weight_bakery._image import BuiltLayer, Document, ModelIdentity, build_config, build_manifest
 from weight_bakery._layer_rule import LAYER_RULE
 from weight_bakery._layout import LayoutStore
@@ -256,6 +256,8 @@ class _Job:
         for number, _ in enumerate(parts.caches, first):
             self._progress(LayerFinished(number, "present"))
         entry = self._entry(manifest.digest, revision, files, built, kept)
+        for line in await lost_caches(parts.locked, parts.target, self._request.lock, self._store):
+            self._progress(Note(line))
         attached = await self._publish(config, manifest, entry)
         if self._request.lock is not None:
             update_lock(self._request.lock, lock_target(parts.target, self._request.lock), entry)

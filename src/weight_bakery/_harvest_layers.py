@@ -1,6 +1,7 @@
 """Layers of start-up caches: what is in one, how an image tells which it has, and which of them stay."""
 
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -151,3 +152,20 @@ async def standing_caches(
         else:
             told.append(f"{title(item)} are left out: {target} does not have their layer any more")
     return in_order(kept), told
+
+
+async def lost_caches(
+    locked: WeightsLock | None, target: ImageReference, lock: Path | None, store: ImageStore
+) -> list[str]:
+    """A line for each set of caches that the target's image has and the lock does not name: they are not kept."""
+    standing = await store.read_manifest(target.tag)
+    if standing is None:
+        return []
+    try:
+        notes = [layer.get("annotations") or {} for layer in json.loads(standing.content).get("layers", ())]
+    except (ValueError, AttributeError):
+        return []  # somebody else's, of whatever kind
+    entry = locked.images.get(lock_target(target, lock)) if locked and lock else None
+    named = {item.id for item in entry.caches} if entry else set()
+    lost = [item for item in noted_caches(notes) if item.id not in named]
+    return [f"{title(item)} are left out: weights.lock does not name them; harvest them again" for item in lost]

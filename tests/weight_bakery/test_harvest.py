@@ -160,6 +160,17 @@ def test_a_bake_of_the_same_target_keeps_caches_by_the_lock(ground: Ground) -> N
     assert baked.digest == harvest(ground.harvest()).digest != harvested.digest
 
 
+def test_a_bake_without_the_harvests_lock_says_what_it_leaves_out(ground: Ground) -> None:
+    """Somebody harvested and did not commit the lock: the digest follows from the lock, and the loss is told."""
+    before = bake(ground.request())
+    old = ground.lock.read_bytes()
+    archive = archive_for(ground.volume, key_for())
+    harvest(ground.harvest())
+    ground.lock.write_bytes(old)
+    assert bake(ground.request(), progress=ground.listen).digest == before.digest
+    assert [note for note in ground.notes if archive.stem in note and "weights.lock does not name them" in note]
+
+
 def test_a_bake_with_another_config_or_name_drops_caches_with_a_word(ground: Ground) -> None:
     """Another config.json or folder of the model: no worker would find them fitting."""
     bake(ground.request())
