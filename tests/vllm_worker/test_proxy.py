@@ -208,7 +208,7 @@ async def test_closing_the_response_aborts_the_request(tmp_path: Path) -> None:
         pieces = upstream.answer(CHAT, responses.append)
         await anext(pieces)
         responses[0].close()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             await aborted.wait()
         await pieces.aclose()  # type: ignore[attr-defined]
 

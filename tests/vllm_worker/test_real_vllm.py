@@ -53,7 +53,8 @@ async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: 
         ready = await worker.event("ready", within=300)
         print(json.dumps(ready))  # noqa: T201 - the figures of this machine
         assert {"imports", "engine_process", "weights", "engine_init", "server", "warm_up"} <= set(ready["phases"])
-        assert ready["phases"]["configuration"] < 3, "vLLM looked at the model's class again in a process of its own"
+        # vLLM in a process of its own would have to be imported once more only to look at the model's class.
+        assert ready["phases"]["configuration"] < max(3, ready["phases"]["imports"] / 2), ready["phases"]
         question = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0}
         chat: dict[str, Any] = {"openai_route": "/v1/chat/completions", "openai_input": {**question, "max_tokens": 32}}
         answer = (await platform.result(await platform.submit(chat), 60))["output"][0]
@@ -85,7 +86,7 @@ async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: 
         await platform.first_piece(job)
         assert await running(worker) == 1
         await platform.cancel(job)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):  # the answer itself would take far longer
             while await running(worker):
                 await asyncio.sleep(0.02)
         assert (await platform.result(await platform.submit(chat), 60))["output"]

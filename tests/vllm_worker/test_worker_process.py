@@ -87,7 +87,7 @@ async def test_a_held_poll_does_not_hold_up_the_end(start: Start, platform: JobA
     began = time.monotonic()
     worker.signal(signal.SIGTERM)
     assert await worker.finished() == 0
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 20
     assert await gone(worker.engine_pid())
 
 
@@ -114,7 +114,7 @@ async def test_a_job_beyond_the_drain_limit_is_aborted(start: Start, platform: J
     began = time.monotonic()
     worker.signal(signal.SIGTERM)
     assert await worker.finished() == 0
-    assert 0.9 < time.monotonic() - began < 8
+    assert 0.9 < time.monotonic() - began < 20
     assert worker.events("aborting")
     assert job not in platform.done
 

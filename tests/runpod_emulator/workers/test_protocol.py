@@ -62,7 +62,7 @@ async def test_polls_end_at_once_when_the_worker_is_stopped(tmp_path: Path) -> N
         it.live.catalogue.change("abc123def456gh", workers_min=0, workers_max=0)
         it.live.scaler.endpoint_changed("abc123def456gh")
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(10):
                 assert [status for status, _ in await asyncio.gather(*polls)] == [204, 204]
         finally:
             container.exit(0)
