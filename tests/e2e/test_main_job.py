@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import ROOT, Clone, Process, is_alive, make_clone, processes_under, tree
+from tests.e2e.support import ROOT, Clone, Process, make_clone, processes_under, tree
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -64,6 +64,11 @@ def only_worker(clone: Clone) -> Process:
     return min(found, key=lambda process: (process.started, process.pid))
 
 
+def model_of(process: Process) -> str:
+    """The model that a server was told to load; empty for any other process."""
+    return next((word.partition("=")[2] for word in process.command if word.startswith("--model=")), "")
+
+
 @needs_environments
 def test_up_answers_from_the_baked_image(clone: Clone) -> None:
     """`up` bakes, deploys and prints what real vLLM says, and a table of where the time went."""
@@ -80,31 +85,24 @@ def test_up_again_changes_nothing(clone: Clone) -> None:
     assert set(preview["changeSummary"]) == {"same"}
     done = clone.run("up")
     assert ANSWER in done.stdout
+    assert ANSWER in clone.run("ask", QUESTION).stdout
 
 
 @needs_environments
-def test_a_worker_needs_no_model_on_the_host(clone: Clone, tmp_path: Path) -> None:
-    """Without the host's model folder a new worker gives the same answer: its weights are the image's."""
-    models = clone.root / ".local/models"
-    target = models.readlink()  # a link to the clone's own models, which stay as they are
-    worker = only_worker(clone)
-    models.unlink()
-    models.symlink_to(tmp_path)
-    try:
-        os.kill(worker.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 15
-        while is_alive(worker) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert ANSWER in clone.run("ask", QUESTION).stdout
-        assert only_worker(clone) != worker
-    finally:
-        models.unlink()
-        models.symlink_to(target)
+def test_the_weights_are_the_images(clone: Clone) -> None:
+    """vLLM's root holds the model that it was told to load, and none of the host's (see test_weights_source.py)."""
+    (server, *_) = [process for process in tree(only_worker(clone).pid) if model_of(process)]
+    root = Path(f"/proc/{server.pid}/root")
+    assert list((root / model_of(server).lstrip("/")).glob("*.safetensors"))
+    for host in (clone.root / ".local/models", (clone.root / ".local/models").resolve()):
+        assert list(host.rglob("*.safetensors"))
+        assert not (root / str(host).lstrip("/")).exists()
 
 
 @needs_environments
-def test_a_changed_option_is_one_update_and_is_served(clone: Clone) -> None:
-    """A new maxModelLen shows as updates of the template and the endpoint alone, and the new release serves it."""
+def test_a_changed_option_is_one_update_and_is_served_after_a_kill(clone: Clone) -> None:
+    """A new maxModelLen is an update of the endpoint alone; kill -9 of the emulator takes vLLM along and loses nothing:
+    the next `up` starts it again, and the new release of the same endpoint serves."""
     before = endpoint(clone)
     clone.edit("Pulumi.local.yaml", 'maxModelLen: "2048"', 'maxModelLen: "1024"')
     steps = [step for step in json.loads(clone.run("preview", "--json").stdout)["steps"] if step["op"] != "same"]
@@ -114,7 +112,16 @@ def test_a_changed_option_is_one_update_and_is_served(clone: Clone) -> None:
         if "Endpoint" in step["urn"].split("$")[-1]
     ] == [("update", "runpod:index:Endpoint")]
     assert all(step["op"] == "update" for step in steps)
-    clone.run("up")
+
+    pid = json.loads(urllib.request.urlopen(clone.url + "/_emulator/status", timeout=5).read())["pid"]
+    assert any(map(model_of, tree(pid)))
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while processes_under(clone.root) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_under(clone.root) == []
+
+    assert ANSWER in clone.run("up").stdout
     after = endpoint(clone)
     assert after["id"] == before["id"]
     assert after["env"]["MAX_MODEL_LEN"] == "1024"
@@ -148,21 +155,6 @@ def test_no_secret_is_left_in_clear(clone: Clone) -> None:
         and key in path.read_bytes()
     ]
     assert [path.name for path in holders] == ["api-key"]
-
-
-@needs_environments
-def test_kill_9_of_the_emulator_leaves_nothing_and_loses_nothing(clone: Clone) -> None:
-    """Its workers die with it, and the next `up` serves the same endpoint again."""
-    before = endpoint(clone)["id"]
-    pid = json.loads(urllib.request.urlopen(clone.url + "/_emulator/status", timeout=5).read())["pid"]
-    os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 15
-    while processes_under(clone.root) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert processes_under(clone.root) == []
-    done = clone.run("up")
-    assert ANSWER in done.stdout
-    assert endpoint(clone)["id"] == before
 
 
 @needs_environments

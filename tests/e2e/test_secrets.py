@@ -122,11 +122,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             made.run("up")
             made.secrets["emulator key"] = stand_in.clone.key
             made.secrets["first worker's key"] = worker_key(stand_in)
-            made.run("preview")
-            made.run("preview", "--diff")
-            made.run("preview", "--json")
             made.run("refresh", "--yes")
             stand_in.clone.edit("Pulumi.local.yaml", "maxModelLen: '2048'", "maxModelLen: '1024'")
+            made.run("preview")
             made.run("preview", "--diff")
             made.run("preview", "--json")
             made.run("up", "--json")

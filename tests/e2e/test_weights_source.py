@@ -1,4 +1,4 @@
-"""Weights come from the image's layers and nowhere else (real vLLM does the same in test_main_job.py)."""
+"""Weights come from the image's layers and nowhere else (test_main_job.py looks at the root of real vLLM)."""
 
 import json
 from pathlib import Path
