@@ -50,6 +50,9 @@ def _measure(report: Report, folder: Path, found: dict[str, Path], home: Path, l
         "MAX_MODEL_LEN": "256",
         "MAX_NUM_SEQS": "2",
         "ENFORCE_EAGER": "false",
+        # vLLM's CPU backend writes ahead-of-time artifacts that it cannot load again (0.32: no `finalize_loading`);
+        # what is left there are Inductor's caches.
+        "VLLM_USE_AOT_COMPILE": "0",
     }
 
     def started(what: str, **environment: str) -> Start:
@@ -66,15 +69,20 @@ def _measure(report: Report, folder: Path, found: dict[str, Path], home: Path, l
     with tarfile.open(blob) as layer:
         layer.extractall(root, filter="data")
     warm = started("with the harvested layer")
-    before, after = cold.phase("engine_init"), warm.phase("engine_init")
     hit = int(warm.ready["caches"] == "hit")
     report.measured("hit", hit, Limit(equals=1), f"the second worker's log; the first one's: {cold.ready['caches']}")
     anew = sum("compiled again" in note for note in warm.notes)
     report.measured("compiled_again", anew, Limit(equals=0), "models that vLLM compiled in spite of caches")
     report.measured(
-        "engine_init_vs_cold", after / before if before else 1.0, Limit(max=1),
-        f"vLLM's init of the engine: {after:.1f} s instead of {before:.1f} s",
+        "cpu_vs_cold", warm.cpu_seconds / cold.cpu_seconds, Limit(max=1),
+        f"processor time of a start, compilers included: {warm.cpu_seconds:.0f} s instead of {cold.cpu_seconds:.0f} s",
     )  # fmt: skip
+    before, after = cold.phase("engine_init"), warm.phase("engine_init")
+    report.measured(
+        "engine_init_vs_cold",
+        after / before if before else 1.0,
+        note=f"{after:.1f} s instead of {before:.1f} s by the clock",
+    )
     total = warm.phase("total") / cold.phase("total")
     report.measured("start_vs_cold", total, note=f"{warm.phase('total'):.1f} s instead of {cold.phase('total'):.1f} s")
     report.measured("layer_mib", caches.size / 2**20, note=f"{caches.files} files")

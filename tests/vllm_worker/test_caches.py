@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.vllm_worker.support import CODE, ROOT
-from vllm_options import options
+from vllm_options import options, read_environment
 from vllm_worker import _caches
 from vllm_worker._caches_key import (
     NEUTRAL_FLAGS,
@@ -149,7 +149,7 @@ def test_times_and_modes_come_back(ground: Ground) -> None:
     """FlashInfer's build compares times, and libraries may be executable."""
     ground.bake(COMPILED)
     hit, log = ground.start()
-    assert (hit.outcome, hit.known) == ("hit", frozenset(COMPILED))
+    assert (hit.outcome, set(hit.known)) == ("hit", set(COMPILED))
     assert json.loads(log)["files"] == 2
     assert hit.root is not None
     status = (hit.root / "triton/A/k.cubin").stat()
@@ -222,15 +222,18 @@ def test_a_second_start_in_the_same_container_keeps_what_vllm_added(ground: Grou
 
 
 def test_a_compilation_after_a_hit_is_told(ground: Ground, capfd: pytest.CaptureFixture[str]) -> None:
-    """vLLM's own key knew a difference that ours did not."""
+    """vLLM could not load what was there and wrote it once more, or its own key knew a difference that ours did not."""
     ground.bake(COMPILED)
     hit, _ = ground.start()
     _caches.finish(hit)
     assert capfd.readouterr().out == ""
     assert hit.root is not None
-    (hit.root / "vllm/torch_compile_cache/torch_aot_compile/02/rank_0_0").mkdir(parents=True)
+    for place in ("01", "02"):
+        path = hit.root / f"vllm/torch_compile_cache/torch_aot_compile/{place}/rank_0_0/model"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("compiled")
     _caches.finish(hit)
-    assert "compiled again although start-up caches were laid out (1 new entries)" in capfd.readouterr().out
+    assert "compiled again although start-up caches were laid out (2 models)" in capfd.readouterr().out
 
 
 def test_a_users_own_place_switches_it_off(ground: Ground) -> None:
@@ -260,6 +263,16 @@ def test_a_harvest_folder_that_cannot_be_written_costs_a_line(
     _caches.finish(there)
     assert "is there already" in capfd.readouterr().out
     assert [path.stat().st_ino for path in (ground.root / "volume").iterdir()] == before
+
+
+def test_the_harvest_folder_is_a_whole_path() -> None:
+    """A relative one would lie in whatever folder the worker was started in."""
+    asked = {"MODEL_NAME": "/models/x", "WORKER_CACHE_HARVEST": "caches"}
+    (problem,) = read_environment(asked, options("0.32.0")).problems
+    assert str(problem) == "WORKER_CACHE_HARVEST: 'caches' is not a folder's whole path; begin it with /"
+    plan = read_environment({**asked, "WORKER_CACHE_HARVEST": "/runpod-volume/caches"}, options("0.32.0"))
+    assert plan.settings.worker_cache_harvest == "/runpod-volume/caches"
+    assert "WORKER_CACHE_HARVEST" not in plan.environment, "vLLM does not see it"
 
 
 def nvidia_smi(folder: Path, *rows: str, code: int = 0) -> str:

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ from vllm_worker._seed import cache_root
 
 IMAGE_CACHES = Path(__file__).parents[2] / "caches"
 """Beside the folder that the worker's code is in: where the image's root is another one, it is found all the same."""
-_COMPILED = ("vllm/torch_compile_cache/torch_aot_compile/*", "vllm/torch_compile_cache/[!t]*")
+# vLLM's own two forms: a model compiled ahead of time, and what its cache of compiled graphs is found by.
+_COMPILED = (
+    "vllm/torch_compile_cache/torch_aot_compile/*/rank_*/model",
+    "vllm/torch_compile_cache/*/rank_*/*/vllm_compile_cache.py",
+)
 _TOLD = 4
 """Foreign caches that the log names one by one."""
 
@@ -39,8 +43,8 @@ class StartCaches:
     harvest: Path | None = None
     """Where to put what vLLM writes; None when it need not be kept."""
     seconds: float = 0.0
-    known: frozenset[str] = frozenset()
-    """Paths of the files that were laid out."""
+    known: Mapping[str, int] = field(default_factory=dict)
+    """Files that were laid out, and their times."""
 
     def environment(self) -> dict[str, str]:
         """What tells vLLM and its compilers where their caches are."""
@@ -97,7 +101,7 @@ def prepare(
                 f"start-up caches: hit ({key}; {files} files, {size / 1e6:.1f} MB laid out in {seconds:.1f} s)",
                 outcome="hit", key=key.id, files=files, size=size, seconds=seconds,
             )  # fmt: skip
-            known = frozenset(file.path for file in found.files)
+            known = {file.path: file.mtime for file in found.files}
             return StartCaches("hit", key, root, device.driver, None, seconds, known)
     event(
         "caches",
@@ -116,20 +120,17 @@ def finish(caches: StartCaches) -> None:
     if caches.outcome == "hit" and (anew := compiled_anew(caches.root, caches.known)):
         event(
             "note",
-            f"vLLM compiled again although start-up caches were laid out ({anew} new entries): its own key differs in "
-            "something that ours does not know; please report it",
+            f"vLLM compiled again although start-up caches were laid out ({anew} models): its log says why, or its own "
+            "key differs in something that ours does not know",
         )
     if caches.harvest is not None and caches.key is not None:
         _keep(caches.harvest, caches.key, caches.root, caches.driver)
 
 
-def compiled_anew(root: Path, known: frozenset[str]) -> int:
-    """How many compiled models are there that were not laid out."""
-    folders = {path.rpartition("/")[0] for path in known}
-    parents = {f"{folder}/" for folder in folders}
-    found = (folder for pattern in _COMPILED for folder in root.glob(pattern) if folder.is_dir())
-    names = (f"{folder.relative_to(root).as_posix()}/" for folder in found)
-    return sum(not any(parent.startswith(name) for parent in parents) for name in names)
+def compiled_anew(root: Path, known: Mapping[str, int]) -> int:
+    """How many compiled models vLLM wrote: new ones, and laid out ones that it could not load and wrote once more."""
+    found = (path for pattern in _COMPILED for path in root.glob(pattern))
+    return sum(known.get(path.relative_to(root).as_posix()) != int(path.stat().st_mtime) for path in found)
 
 
 def _keep(folder: Path, key: CachesKey, root: Path, driver: str) -> None:
