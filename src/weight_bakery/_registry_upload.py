@@ -36,6 +36,8 @@ _OTHER_FORM = frozenset({405, 411, 413, 415, 501})
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 _WORTH_BYTES = 1024 * 1024
 """A try that moved the upload this much further is not counted among the failures."""
+_PIECE = 512 * 1024
+"""Bytes per write to a connection. What a socket does not take at once is copied, so it is not given much more."""
 _MISSES = 3
 """So many refused ranges are not counted among the failures either."""
 
@@ -342,16 +344,17 @@ class _Pieces:
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self._left = b""
+        self._left = memoryview(b"")
 
-    async def take(self, length: int) -> AsyncIterator[bytes]:
+    async def take(self, length: int) -> AsyncIterator[memoryview]:
         """The next `length` bytes."""
         while length:
             if not self._left:
-                self._left = await anext(self._chunks, b"")
+                self._left = memoryview(await anext(self._chunks, b""))
                 if not self._left:
                     return  # the length that was announced is not reached, which breaks the request
-            piece, self._left = self._left[:length], self._left[length:]
+            size = min(length, _PIECE)
+            piece, self._left = self._left[:size], self._left[size:]
             length -= len(piece)
             yield piece
 
@@ -364,7 +367,7 @@ class _Pieces:
 class _Body:
     """The body of an upload: counts what goes, remembers why it failed, and notices when nothing moves any more."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], advance: Advance, stall_s: float) -> None:
+    def __init__(self, chunks: AsyncIterator[memoryview], advance: Advance, stall_s: float) -> None:
         self._chunks = chunks
         self._advance = advance
         self._stall_s = stall_s
@@ -374,7 +377,7 @@ class _Body:
     def __aiter__(self) -> "_Body":
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> memoryview:
         try:
             chunk = await anext(self._chunks)
         except StopAsyncIteration:
