@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -103,6 +104,12 @@ class Registry:
 
     host: str
     storage: Path
+    pid: int
+
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def blob(self, digest: str) -> Path:
         """Where the registry keeps a blob."""
@@ -126,7 +133,7 @@ def running_registry(parent: Path) -> Iterator[Registry]:
             stdout=stream, stderr=subprocess.STDOUT, env={"OTEL_TRACES_EXPORTER": "none"},
         )  # fmt: skip
     try:
-        yield Registry(_address(process, log), folder / "data")
+        yield Registry(_address(process, log), folder / "data", process.pid)
     finally:
         end(process)
         shutil.rmtree(folder, ignore_errors=True)
@@ -162,12 +169,14 @@ class Watched:
     """Bytes that it and its children held at once."""
     written: int
     """Bytes that it made the kernel write to a disk (write_bytes of /proc/<pid>/io); tmpfs is none."""
+    cpu: float
+    """Seconds of CPU that it and its children used."""
 
 
 def watched(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], limit_s: float = 3600) -> Watched:
     """Run a command to its end; a failure raises with what it said."""
     with tempfile.TemporaryFile() as output:
-        started = time.monotonic()
+        started, used = time.monotonic(), _children_cpu()
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL,
@@ -188,7 +197,13 @@ def watched(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str],
             said = " / ".join(output.read().decode(errors="replace").strip().splitlines()[-4:])
             name = Path(str(command[0])).name
             raise GroundError(f"{name} ended with {process.returncode}: {said[-600:]}")
-        return Watched(seconds, watch.peak, watch.written)
+        return Watched(seconds, watch.peak, watch.written, _children_cpu() - used)
+
+
+def _children_cpu() -> float:
+    """Seconds of CPU of all children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 class _Watch:

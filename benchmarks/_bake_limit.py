@@ -10,6 +10,8 @@ over all cores. And the byte must go from the source file over a loopback connec
   reads, which a real pass needs too, are left out: the limit is a little too low.
 - loopback copy rate: one process sends a file of tmpfs with sendfile, another receives it and writes it to tmpfs; on
   one connection and on one per core, whichever is faster.
+- CPU: the same formula with the CPU time of these helpers, by core. Other work on the machine stretches seconds, and
+  CPU time next to nothing.
 - disk write rate, for the run beside it: a file written in pieces of 4 MiB, and fsync.
 """
 
@@ -37,6 +39,13 @@ class Rates:
     sha256: float
     """All cores together."""
     copy: float
+    sha256_cpu: float
+    """Per second of CPU."""
+    copy_cpu: float
+
+    def limit_cpu(self, size: int) -> float:
+        """Seconds of CPU that `size` bytes take at least."""
+        return PASSES * size / self.sha256_cpu + size / self.copy_cpu
 
     def limit(self, size: int, disk: float | None = None) -> float:
         """Seconds that `size` bytes take at least; with the disk's write rate where they end on one."""
@@ -47,18 +56,21 @@ def measure(source: Path, folder: Path, sample: int) -> Rates:
     """Measure the rates with `sample` bytes; `source` is a file to send, `folder` where copies go. Both on tmpfs."""
     cores = len(os.sched_getaffinity(0))
     copies = [copy_rate(source, folder, flows, sample) for flows in sorted({1, cores})]
-    return Rates(sha256_rate(cores, sample), max(copies))
+    hashed = sha256_rate(cores, sample)
+    return Rates(hashed[0], max(copy[0] for copy in copies), hashed[1], max(copy[1] for copy in copies))
 
 
-def sha256_rate(cores: int, sample: int) -> float:
-    """Rates of one hashing process per core, all at once, added up."""
+def sha256_rate(cores: int, sample: int) -> tuple[float, float]:
+    """Rates of one hashing process per core, all at once, added up; and the rate by CPU time."""
     share = max(sample // cores, 2 * _HASHED)
     helpers = [_Helper("sha256", str(share)) for _ in range(cores)]
-    return sum(share / (ended - started) for started, ended in _together(helpers))
+    times = _together(helpers)
+    rate = sum(share / (ended - started) for started, ended, _ in times)
+    return rate, cores * share / sum(cpu for _, _, cpu in times)
 
 
-def copy_rate(source: Path, folder: Path, flows: int, sample: int) -> float:
-    """File to file over loopback, on so many connections together."""
+def copy_rate(source: Path, folder: Path, flows: int, sample: int) -> tuple[float, float]:
+    """File to file over loopback, on so many connections together; and the rate by CPU time."""
     share = min(sample // flows, source.stat().st_size)
     targets = [folder / f"copy-{number}" for number in range(flows)]
     with contextlib.ExitStack() as stack:
@@ -71,7 +83,8 @@ def copy_rate(source: Path, folder: Path, flows: int, sample: int) -> float:
         ]
         helpers += [_Helper("send", str(server.getsockname()[1]), str(source), str(share)) for server in servers]
         times = _together(helpers)
-    return flows * share / (max(ended for _, ended in times) - min(started for started, _ in times))
+    seconds = max(ended for _, ended, _ in times) - min(started for started, _, _ in times)
+    return flows * share / seconds, flows * share / sum(cpu for _, _, cpu in times)
 
 
 def disk_rate(folder: Path, sample: int) -> float:
@@ -86,6 +99,10 @@ def disk_rate(folder: Path, sample: int) -> float:
         return pieces * _PIECE / (time.monotonic() - started)
     finally:
         path.unlink(missing_ok=True)
+
+
+_Times = tuple[float, float, float]
+"""Begin, end and CPU time of a helper's work."""
 
 
 class _Helper:
@@ -108,44 +125,44 @@ class _Helper:
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
 
-    def times(self) -> tuple[float, float]:
+    def times(self) -> _Times:
         said, _ = self._process.communicate()
-        started, ended = said.split()
-        return float(started), float(ended)
+        started, ended, cpu = map(float, said.split())
+        return started, ended, cpu
 
 
-def _together(helpers: list[_Helper]) -> list[tuple[float, float]]:
+def _together(helpers: list[_Helper]) -> list[_Times]:
     for step in (_Helper.ready, _Helper.go):
         for helper in helpers:
             step(helper)
     return [helper.times() for helper in helpers]
 
 
-def _work(kind: str, arguments: list[str]) -> tuple[float, float]:
+def _work(kind: str, arguments: list[str]) -> _Times:
     """What a helper process does; monotonic clocks of one machine agree."""
     if kind == "sha256":
         buffer, state = os.urandom(_HASHED), hashlib.sha256()
         _wait()
-        started = time.monotonic()
+        started, used = time.monotonic(), time.process_time()
         for _ in range(int(arguments[0]) // _HASHED):
             state.update(buffer)
-        return started, time.monotonic()
+        return started, time.monotonic(), time.process_time() - used
     if kind == "send":
         port, source, size = arguments
         with Path(source).open("rb") as stream, socket.create_connection(("127.0.0.1", int(port))) as connection:
             _wait()
-            started = time.monotonic()
+            started, used = time.monotonic(), time.process_time()
             connection.sendfile(stream, 0, int(size))
-        return started, time.monotonic()
+        return started, time.monotonic(), time.process_time() - used
     with socket.socket(fileno=int(arguments[0])) as server, Path(arguments[1]).open("wb", buffering=0) as target:
         connection, _ = server.accept()
         received = memoryview(bytearray(MIB))
         _wait()
-        started = time.monotonic()
+        started, used = time.monotonic(), time.process_time()
         while got := connection.recv_into(received):
             target.write(received[:got])
         connection.close()
-    return started, time.monotonic()
+    return started, time.monotonic(), time.process_time() - used
 
 
 def _wait() -> None:

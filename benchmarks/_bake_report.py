@@ -27,7 +27,7 @@ def add_times(report: Report, wanted: list[int], figures: list[SizeFigures], *, 
         _add_peer(report, key, [peer.name], limit, figures, reason if peers else _NOT_ASKED)
     _add_peer(report, "vs_best_other", others, Limit(min=1), figures, reason if peers else _NOT_ASKED)
     if not figures:
-        for key, limit in (("vs_limit", Limit(max=1.6)), ("vs_limit_disk", Limit(max=1.6)),
+        for key, limit in (("vs_limit", Limit(max=1.6)), ("cpu_vs_limit", None), ("vs_limit_disk", Limit(max=1.6)),
                            ("peak_rss_mib", Limit(max=256)), ("weight_bytes_on_disk", NOTHING),
                            ("pull_vs_single_gzip", None)):  # fmt: skip
             report.not_measured(key, reason, limit)
@@ -40,6 +40,8 @@ def add_times(report: Report, wanted: list[int], figures: list[SizeFigures], *, 
     if left:
         said += f"; {reason}"
     report.measured("vs_limit", max(ratios), Limit(max=1.6), said)
+    cpu = max(statistics.median(item.cpu) for item in figures)
+    report.measured("cpu_vs_limit", cpu, None, "CPU time of our process and the registry by the limit's")
     said = ", ".join(f"{item.gib} {item.disk_ours:.2f} s of {item.disk_limit:.2f} s" for item in figures)
     on_disk = max(_by(item.disk_ours, item.disk_limit) for item in figures)
     report.measured("vs_limit_disk", on_disk, Limit(max=1.6), f"registry on a disk: {said}")

@@ -37,6 +37,8 @@ class SizeFigures:
     """Seconds of each round."""
     limits: list[float] = field(default_factory=list)
     """The least that each round could have taken."""
+    cpu: list[float] = field(default_factory=list)
+    """CPU time of each round, the registry's included, by the least that it could have taken."""
     peak_rss: int = 0
     written: int = 0
     disk_ours: float = 0.0
@@ -81,15 +83,19 @@ def one_size(size: int, fast: Path, slow: Path, rounds: int, *, peers: bool) -> 
             rates = _bake_limit.measure(shard, fast, sample)
             bakery = Bakery(slow / f"home-{size}-{number}")
             with running_registry(fast) as registry:
+                before = registry.cpu()
                 cost = bakery.bake(model, f"{registry.host}/ours:v1")
+                registry_cpu = registry.cpu() - before
             figures.limits.append(rates.limit(size_of(model)))
+            figures.cpu.append((cost.cpu + registry_cpu) / rates.limit_cpu(size_of(model)))
             figures.ours.append(cost.seconds)
             figures.peak_rss = max(figures.peak_rss, cost.peak_rss)
             figures.written = max(figures.written, cost.written)
             figures.rates = f"sha256 {rates.sha256 / 1e9:.2f}, copy {rates.copy / 1e9:.2f} GB/s"
             say(
                 f"{figures.gib}, round {number}: {cost.seconds:.2f} s, limit {figures.limits[-1]:.2f} s"
-                f" ({figures.rates}), load {os.getloadavg()[0]:.1f}"
+                f" ({figures.rates}); CPU {cost.cpu:.2f} + {registry_cpu:.2f} s, limit"
+                f" {rates.limit_cpu(size_of(model)):.2f} s; load {os.getloadavg()[0]:.1f}"
             )
         _disk_run(figures, model, shard, fast, slow, sample)
         if peers:

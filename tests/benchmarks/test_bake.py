@@ -78,9 +78,10 @@ def test_no_more_faults_than_asked_for() -> None:
 
 def test_the_limit_is_the_formula() -> None:
     """Three hash passes over all cores and one copy; a disk is added."""
-    rates = Rates(sha256=3e9, copy=1e9)
+    rates = Rates(sha256=3e9, copy=1e9, sha256_cpu=1.5e9, copy_cpu=5e8)
     assert rates.limit(2_000_000_000) == pytest.approx(4.0)
     assert rates.limit(2_000_000_000, disk=5e8) == pytest.approx(8.0)
+    assert rates.limit_cpu(2_000_000_000) == pytest.approx(8.0)
 
 
 def test_a_process_is_watched(tmp_path: Path) -> None:
