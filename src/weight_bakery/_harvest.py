@@ -51,7 +51,7 @@ from weight_bakery._plan import MAX_LAYERS
 from weight_bakery._references import ImageReference, parse_image, parse_target
 from weight_bakery._request import BakeRequest
 from weight_bakery._stores import ImageStore, StoredManifest
-from weight_bakery._threads import Threads
+from weight_bakery._threads import Threads, abandonable
 
 
 def harvest(request: HarvestRequest, *, progress: Progress = silent) -> HarvestReceipt:
@@ -97,7 +97,8 @@ async def _opened(request: HarvestRequest, progress: Progress, *, create: bool) 
             stores.append(source)
             baked = await read_baked(source, reference)
             entry = entry_of(locked, reference, request.lock, baked.image.digest) if request.lock else None
-            found = await asyncio.to_thread(find_caches, request, Path(scratch), lambda text: progress(Note(text)))
+            # The volume may be far and silent: a wait for it can be left.
+            found = await abandonable(lambda: find_caches(request, Path(scratch), lambda text: progress(Note(text))))
             _check_keys(found, baked, entry, request.max_size)
             store = open_store(target, options, target=True, create=create, progress=progress)
             if store is not None:

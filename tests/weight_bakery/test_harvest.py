@@ -20,6 +20,7 @@ from weight_bakery import (
     HarvestRequest,
     Note,
     RebaseRequest,
+    SourceDamaged,
     StatusRequest,
     bake,
     bake_async,
@@ -244,6 +245,20 @@ def test_what_does_not_belong_to_the_image_is_one_line(
     assert ground.layout.tags()["v1"] == before.digest
     assert {path: path.read_bytes() for path in files} == files
     assert ground.lock.read_bytes() == lock
+
+
+def test_a_damaged_content_never_gets_into_an_image(ground: Ground) -> None:
+    """One bit of a compiled model, sizes all right: its digest is not the listed one."""
+    before = bake(ground.request())
+    archive = archive_for(ground.volume, key_for())
+    content = bytearray(archive.read_bytes())
+    with tarfile.open(archive) as stream:
+        place = max(stream, key=lambda member: member.size).offset_data
+    content[place + 100] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(SourceDamaged, match="has not the digest"):
+        harvest(ground.harvest())
+    assert ground.layout.tags()["v1"] == before.digest
 
 
 def test_the_command_tells_and_does(ground: Ground) -> None:
