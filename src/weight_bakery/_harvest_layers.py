@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from weight_bakery._errors import LayoutError
 from weight_bakery._harvest_tree import CONTENT, KEY_FILE, Caches
 from weight_bakery._image import BuiltLayer
 from weight_bakery._layers import Layer, LayerFile
@@ -158,7 +159,10 @@ async def lost_caches(
     locked: WeightsLock | None, target: ImageReference, lock: Path | None, store: ImageStore
 ) -> list[str]:
     """A line for each set of caches that the target's image has and the lock does not name: they are not kept."""
-    standing = await store.read_manifest(target.tag)
+    try:
+        standing = await store.read_manifest(target.tag)
+    except LayoutError:
+        return []  # a damaged manifest names nothing; the bake writes it anew
     if standing is None:
         return []
     try:
