@@ -24,6 +24,7 @@ from weight_bakery._lock import (
     LockedFile,
     LockedLayer,
     LockEntry,
+    check_lock_place,
     content_revision,
     lock_source,
     lock_target,
@@ -234,6 +235,8 @@ class _Job:
     async def run(self) -> BakeReceipt:
         """Put every layer in place, then config, manifest, tag and lock entry, in this order."""
         parts = self._parts
+        if self._request.lock is not None:
+            check_lock_place(self._request.lock)
         base_layers = parts.base.layers if parts.base else ()
         planned = [
             *(LayerPlanned(i, "base", self._base_label(i + 1), layer.size) for i, layer in enumerate(base_layers)),

@@ -367,6 +367,9 @@ def _disk(directory: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(directory, "the write stopped half-way") from error
+        if error.errno == errno.EFBIG:
+            remedy = "make layers smaller with --max-layer-size, or use another file system or limit (ulimit -f)"
+            raise LayoutError(f"{directory} takes no file of a layer's size; no tag was changed", remedy) from error
         if error.filename is None and error.errno is None:
             raise
         where = error.filename or directory

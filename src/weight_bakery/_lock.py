@@ -5,9 +5,11 @@ inputs gives the same bytes, so it can be committed. It holds no time, no machin
 keeps the digest of every layer by content, a bake on a fresh machine knows from it what a registry already has.
 """
 
+import errno
 import fcntl
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +31,7 @@ from weight_bakery._references import (
 LOCK_VERSION = 2
 """Version 2 added where an entry came from in words (`source` to `licence`); a version 1 file is read without them."""
 _READABLE = frozenset({1, LOCK_VERSION})
+_TRIAL = 64 * 1024
 _ABOUT = "Written by vllm-runpod bake. Commit it; do not edit it."
 
 
@@ -154,6 +157,18 @@ def read_lock(path: Path) -> WeightsLock:
         raise LockError(f"{path} is not a weights.lock, or it is damaged ({error!r})", remedy) from error
 
 
+def check_lock_place(path: Path) -> None:
+    """Refuse a lock file that cannot be written before anything is sent: it is written last."""
+    try:
+        with _exclusive(path), tempfile.TemporaryFile(dir=path.parent) as trial:
+            trial.write(bytes(_TRIAL))
+            trial.flush()
+            if path.exists() and not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise LockError(f"{path} cannot be written: {error.strerror}", "check the path given to --lock") from error
+
+
 def update_lock(path: Path, target: str, entry: LockEntry) -> bool:
     """Put `entry` into the file under `target`; False when the file says so already. Safe beside other bakes."""
     try:
@@ -165,7 +180,10 @@ def update_lock(path: Path, target: str, entry: LockEntry) -> bool:
             write_atomically(path, content)
             return True
     except OSError as error:
-        raise LockError(f"{path} cannot be written: {error.strerror}", "check the path given to --lock") from error
+        raise LockError(
+            f"the image is whole, but {path} cannot be written: {error.strerror}",
+            "mend that and run the same again: nothing is sent twice",
+        ) from error
 
 
 def lock_target(reference: ImageReference, lock: Path) -> str:

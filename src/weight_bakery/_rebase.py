@@ -19,7 +19,7 @@ from weight_bakery._errors import BadRequest
 from weight_bakery._events import LayerPlanned, Note, Planned, Progress, silent
 from weight_bakery._harvest_layers import caches_of, fitting_base, in_order
 from weight_bakery._image import build_config, build_manifest
-from weight_bakery._lock import lock_target, read_lock, update_lock
+from weight_bakery._lock import check_lock_place, lock_target, read_lock, update_lock
 from weight_bakery._media import LAYER
 from weight_bakery._open import open_store
 from weight_bakery._plan import MAX_LAYERS
@@ -114,6 +114,8 @@ async def rebase_async(request: RebaseRequest, *, progress: Progress = silent) -
         events = tuple(
             LayerPlanned(i, role_of(role), label, layer.size) for i, (layer, _, role, label) in enumerate(planned)
         )
+        if request.lock is not None and request.lock.exists():
+            check_lock_place(request.lock)
         progress(Planned(str(target), events))
         moves = Moves(store, progress, asyncio.Semaphore(request.flows))
         outcomes = await carry_all(moves, [(layer, where) for layer, where, _, _ in planned])

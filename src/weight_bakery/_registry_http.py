@@ -201,7 +201,9 @@ class RegistryHttp:
                 remedy += " and this machine's clock"
             return RegistryUnreachable(f"{host} has no certificate that is trusted here ({error})", remedy)
         if isinstance(error, aiohttp.ClientConnectorError):
-            return RegistryUnreachable(f"{host} cannot be reached ({error.os_error})", "check that it runs")
+            why = error.os_error.strerror or error.os_error
+            remedy = "check that it runs" if is_loopback(host) else "check its name and the network"
+            return RegistryUnreachable(f"{host} cannot be reached ({why})", remedy)
         reason = "it did not answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
         return RegistryUnreachable(f"the connection to {host} broke ({reason})", "try again later")
 

@@ -112,7 +112,7 @@ def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], message: st
     [
         (["--model", "./missing", "--to", "oci:i:v"], 1, "ModelNotFound"),
         (["--model", "Tiny", "--to", "oci:i", "--dry-run"], 1, "BadRequest"),
-        (["--model", "Tiny", "--to", "127.0.0.1:1/a:b"], 1, "RegistryUnreachable"),
+        (["--model", "Tiny", "--to", "oci:i:v", "--base", "oci:nowhere:v"], 1, "LayoutError"),
         (["rebase", "oci:nowhere:v", "--base", "oci:x:y"], 1, "LayoutError"),
         (["seed", "--volume", "v", "--model", "./Tiny"], 1, "BadRequest"),
         (["status", "--lock", "none.lock"], 2, "LockError"),

@@ -308,6 +308,32 @@ def test_a_disk_that_fills_up_is_one_line_and_no_blob(tmp_path: Path) -> None:
     assert ".bakery/tmp" not in done.stdout
 
 
+LIMITED = """
+import resource, sys
+from weight_bakery import BakeRequest, LayoutError, bake
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    bake(BakeRequest(model=sys.argv[1], to=sys.argv[2]))
+except LayoutError as error:
+    print(error)
+"""
+
+
+def test_a_file_system_that_takes_no_large_file_is_one_line(tmp_path: Path) -> None:
+    """As FAT does from 4 GiB on; the way out is smaller layers, and no tag was set."""
+    model = write_model(tmp_path / "Tiny", shards=1, shard_bytes=2_000_000)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, model, f"oci:{tmp_path}/layout:v1"],
+        cwd=ROOT / "src", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == (
+        f"{tmp_path}/layout takes no file of a layer's size; no tag was changed; make layers smaller with"
+        " --max-layer-size, or use another file system or limit (ulimit -f)\n"
+    ), done.stderr
+    assert Layout(tmp_path / "layout").tags() == {}
+    assert [path for path in (tmp_path / "layout").rglob("*") if path.is_file() and path.stat().st_size > 500_000] == []
+
+
 async def test_blobs_that_are_damaged_are_not_handed_out(tmp_path: Path) -> None:
     """A manifest or config that no longer has its digest is refused."""
     store = LayoutStore(tmp_path / "layout", create=True)

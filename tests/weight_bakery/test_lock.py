@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.weight_bakery.proxy import fake_registry
 from tests.weight_bakery.support import write_model
-from weight_bakery import BakeRequest, LockedFile, LockedLayer, LockEntry, LockError, WeightsLock, bake, read_lock
+from weight_bakery import (
+    BakeRequest,
+    LockedFile,
+    LockedLayer,
+    LockEntry,
+    LockError,
+    WeightsLock,
+    bake,
+    bake_async,
+    read_lock,
+)
 from weight_bakery._lock import content_revision, update_lock
 
 texts = st.text(min_size=1, max_size=10)
@@ -134,3 +145,22 @@ def test_the_content_revision_is_pinned() -> None:
         == "sha256:afb8895743ce98524f1e9c19021bead597a156910167f0c3f26249fa2d3f0f31"
     )
     assert json.loads(WeightsLock({}).dump())["version"] == 2
+
+
+async def test_a_lock_that_cannot_be_written_is_told_before_a_byte_moves(tmp_path: Path) -> None:
+    """It is written last; hours of pushing must not end in an image that nothing names."""
+    (tmp_path / "file").write_text("")
+    model = str(write_model(tmp_path / "Tiny"))
+    async with fake_registry() as registry:
+        for lock in (tmp_path / "file/weights.lock", Path("/proc/weights.lock")):
+            with pytest.raises(LockError, match=r"weights.lock cannot be (read|written): .*; check the path given to"):
+                await bake_async(BakeRequest(model=model, to=f"{registry.host}/m:v1", lock=lock))
+        assert (registry.blobs, registry.manifests) == ({}, {})
+
+
+def test_a_lock_that_fails_after_the_push_says_that_the_image_is_there(tmp_path: Path) -> None:
+    """A disk that fills up meanwhile, say: nothing but the entry is missing."""
+    (tmp_path / "file").write_text("")
+    entry = LockEntry("hub", "m", "r", "n", "s", 1, (), (), "sha256:0", None)
+    with pytest.raises(LockError, match=r"the image is whole, but .*weights.lock cannot be written: .*run the same"):
+        update_lock(tmp_path / "file/weights.lock", "oci:images:v1", entry)
