@@ -5,7 +5,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -67,7 +67,7 @@ _HEADING = {
     ("refresh", False): "Refreshing", ("destroy", True): "Previewing destroy", ("destroy", False): "Destroying",
     ("preview", True): "Previewing update",
 }  # fmt: skip
-_DONE_KIND = {"up": "update", "refresh": "refresh", "destroy": "destroy"}
+_DONE_KIND = {"preview": "preview", "up": "update", "refresh": "refresh", "destroy": "destroy"}
 
 
 def run_with_signals(operation: Operation) -> Result:
@@ -108,11 +108,14 @@ class Session:
             self._preview(last=True)
             return
         with self._stack.locked(self._say):
+            forgotten = (
+                self._creates_to_drop()
+            )  # asked before anything is drawn, and before the preview, as the CLI does
             if not request.skip_preview:
                 self._preview(last=False)
             if not request.yes:
                 self._ask()
-            self._update()
+            self._update(forgotten)
 
     def _say(self, text: str) -> None:
         print(redact(text), file=sys.stderr)  # noqa: T201 - a command's own output
@@ -128,7 +131,7 @@ class Session:
         request = self._request
         if request.kind != "refresh" or request.skip_pending_creates:
             return []
-        urns = self._stack.pending_creates()
+        urns = list(dict.fromkeys(self._stack.pending_creates()))
         if request.clear_pending_creates or not request.interactive:
             return urns if request.clear_pending_creates else []
         question = (
@@ -209,8 +212,9 @@ class Session:
             document = None
             if quiet and preview:
                 document = PreviewDocument(
-                    self._stack.config.masked(), request.show_sames, request.show_replacement_steps
-                )
+                    self._stack.config.masked(), request.show_sames, request.show_replacement_steps,
+                    request.kind == "refresh",
+                )  # fmt: skip
                 listeners.append(document)
             if stream is not None:
                 listeners.append(stream)
@@ -239,22 +243,22 @@ class Session:
         )
         self._raise_unless_ok(result, "preview", collector)
         if self._request.expect_no_changes and last and has_changes(collector.counts):
-            raise ExpectedNoChanges
+            raise ExpectedNoChanges(_DONE_KIND[self._request.kind])
 
-    def _update(self) -> None:
+    def _update(self, forgotten: Collection[str]) -> None:
         request = self._request
         kind = _DONE_KIND[request.kind]
 
         def run(events: Events, collector: Collector) -> Result:
             return self._stack.update(
                 kind, events, request.options(), run_with_signals, lambda: collector.counts,
-                request.message, self._creates_to_drop(),
+                request.message, forgotten,
             )  # fmt: skip
 
         result, collector = self._operate(False, run)
         self._raise_unless_ok(result, kind, collector)
         if request.expect_no_changes and has_changes(collector.counts):
-            raise ExpectedNoChanges
+            raise ExpectedNoChanges(kind)
 
     def _raise_unless_ok(self, result: Result, what: str, collector: Collector) -> None:
         if result.killed:

@@ -59,7 +59,7 @@ def outputs_text(
     if planning and not (refresh or stack or op in _READ_ALREADY):
         return out  # not known to be complete
     show_sames = show_sames or (stack and not planning)
-    if (step.old is not None and step.old.init_errors) or (stack and op == DELETE):
+    if step.old is not None and step.old.init_errors:
         return out
     ins, outs = ({}, {}) if step.new is None else (step.new.inputs, step.new.outputs)
     parts: PartsDiff | None = None

@@ -32,7 +32,7 @@ from pulumi_embedded._steps import (
     UPDATE,
     Step,
 )
-from pulumi_embedded._treediff import PartsDiff, ValueDiff, detailed_of, object_diff, step_diff
+from pulumi_embedded._treediff import PartsDiff, ValueDiff, changed_keys, detailed_of, object_diff, step_diff
 from pulumi_embedded._urn import STACK_TYPE, name_of, type_of
 from redaction import redact
 
@@ -64,7 +64,8 @@ class Row:
         return sum(severity in severities for severity, _ in self.messages)
 
 
-def _prefixed(severity: str, message: str) -> str:
+def prefixed(severity: str, message: str) -> str:
+    """A message as it is shown."""
     return f"{severity}: {message}" if severity in ("error", "warning") else message
 
 
@@ -78,13 +79,13 @@ def display_type(type_: str) -> str:
     return ":".join(parts)
 
 
-def short_diff(step: Step) -> str:
-    """`[diff: +added-removed~changed]`: the properties at the top."""
+def short_diff(step: Step, op: str) -> str:
+    """`[diff: +added-removed~changed]`: the properties at the top. `op` is what came of the step."""
     old, new = step.old, step.new
     if old is None or new is None:
         return ""
     parts: PartsDiff | None = None
-    if step.op != SAME:
+    if op != SAME:
         parts = step_diff(step, False)[0] if detailed_of(step) is not None else object_diff(old.inputs, new.inputs)
     for name, before, after in (("provider", old.provider, new.provider), ("protect", old.protect, new.protect)):
         if before != after:
@@ -93,8 +94,10 @@ def short_diff(step: Step) -> str:
     if parts is None:
         return ""
 
+    named = changed_keys(step)
+
     def keys(of: Iterable[str | int]) -> str:
-        return ",".join(sorted(str(key) for key in of if not step.diffs or key in step.diffs))
+        return ",".join(sorted(str(key) for key in of if not named or key in named))
 
     groups = [(MARK[CREATE], parts.adds), (MARK[DELETE], parts.deletes), (MARK[UPDATE], parts.updates)]
     return f"[diff: {''.join(mark.strip() + keys(of) for mark, of in groups if keys(of))}]"
@@ -115,6 +118,8 @@ class Progress:
         self.any_failed = False
         self._stack_name = stack_name
         self._stack_urn = ""
+        self._stack_came_last = False
+        """Something below the stack came first: it is being deleted."""
         self._standalone_refresh = standalone_refresh
         self._show_sames = show_sames
 
@@ -133,6 +138,7 @@ class Progress:
         if self._left_out(step):
             return
         known = bool(self._stack_urn)
+        self._stack_came_last |= not known and is_stack(step.res.parent)
         row = self._row(step.urn)
         # An unchanged stack is shown when something more is to be said of it.
         row.hidden = row.hidden and not ((known and is_stack(step.urn)) or is_shown(step, self._show_sames))
@@ -177,7 +183,7 @@ class Progress:
             return
         row = self._row(urn or self._stack_urn)
         row.hidden = False
-        row.last = _prefixed(severity, message).rstrip()
+        row.last = prefixed(severity, message).rstrip()
         if not ephemeral:
             row.messages.append((severity, message.rstrip()))
         self.updated(row)
@@ -242,14 +248,18 @@ class Progress:
             step = row.done_with.get(REPLACE, step)
         elif row.op in (IMPORT, IMPORT_REPLACEMENT):
             step = row.done_with.get(row.op, step)
-        parts = [short_diff(step)] if step is not None else []
+        parts = [short_diff(step, row.op)] if step is not None else []
         if self.over:
             counts = [(row.count("error"), "error"), (row.count("warning"), "warning"),
                       (row.count("info", "info#err") + len(row.printed), "message")]  # fmt: skip
             parts += [f"{count} {word}{'s' if count != 1 else ''}" for count, word in counts if count]
         else:
-            parts.append(row.last)
+            parts.append(self.said(row))
         return "; ".join(part for part in parts if part).split("\n", 1)[0]
+
+    def said(self, row: Row) -> str:
+        """What was said last: it stays beside the operation, also when that has ended."""
+        return row.last
 
     def names(self, row: Row) -> tuple[str, str]:
         """The type and the name."""
@@ -306,7 +316,7 @@ class Progress:
             self._print(Text(f"  {type_} ({name}):", "blue"))
             for severity, message in sorted(row.messages, key=lambda entry: entry[0] != "error"):
                 style = {"error": "red", "warning": "yellow"}.get(severity, "")
-                self._message(_prefixed(severity, message), style)
+                self._message(prefixed(severity, message), style)
             if row.messages:
                 self._print(Text(""))
             if row.printed:
@@ -318,8 +328,8 @@ class Progress:
             self._print(Text(f"    {line.rstrip()}".rstrip(), style))
 
     def outputs(self, show_sames: bool) -> Text:
-        """The stack's outputs, as far as they are news."""
+        """The stack's outputs, as far as they are news. Those that go with it are, if it was there from the start."""
         row = self.rows.get(self._stack_urn)
-        if row is None or row.step is None:
+        if row is None or row.step is None or self._stack_came_last:
             return Text()
         return outputs_text(row.step, row.op, 1, planning=self.preview, show_sames=show_sames)

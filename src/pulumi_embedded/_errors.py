@@ -97,8 +97,9 @@ class ExpectedNoChanges(EngineError):
 
     exit_code = EXIT_CHANGES
 
-    def __init__(self) -> None:
-        super().__init__("no changes were expected but changes were proposed")
+    def __init__(self, operation: str = "preview") -> None:
+        self.operation = operation
+        super().__init__(f"no changes were expected for {operation} but changes were proposed")
 
 
 class OperationFailed(EngineError):

@@ -11,7 +11,8 @@ from typing import Any
 from pulumi_embedded._config import ConfigValue
 from pulumi_embedded._state import ResourceState, resource_to_json
 from pulumi_embedded._statejson import NoSecrets, Sealer
-from pulumi_embedded._steps import REFRESH, SAME, Step
+from pulumi_embedded._steps import DELETE, REFRESH, SAME, UPDATE, Step
+from pulumi_embedded._treediff import changed_keys, detailed_of
 from pulumi_embedded._urn import STACK_TYPE
 from pulumi_embedded._values import Secret, rebuild
 from pulumi_embedded._wire import UNKNOWN_STRING
@@ -50,7 +51,7 @@ def config_json(config: Mapping[str, ConfigValue]) -> dict[str, str]:
 
 
 def _detailed(step: Step) -> dict[str, Any] | None:
-    detailed = step.refresh_diff.detailed if step.op == REFRESH and step.refresh_diff else step.detailed
+    detailed = detailed_of(step)
     if detailed is None:
         return None
     return {path: {"kind": d.kind, "inputDiff": d.input_diff} for path, d in sorted(detailed.items())}
@@ -59,7 +60,11 @@ def _detailed(step: Step) -> dict[str, Any] | None:
 class PreviewDocument:
     """Listens, and makes the one document of `preview --json`."""
 
-    def __init__(self, config: Mapping[str, ConfigValue], show_sames: bool, show_replacement_steps: bool) -> None:
+    def __init__(
+        self, config: Mapping[str, ConfigValue], show_sames: bool, show_replacement_steps: bool,
+        standalone_refresh: bool = False,
+    ) -> None:  # fmt: skip
+        self._standalone_refresh = standalone_refresh
         self._config = config_json(config)
         self._show_sames = show_sames
         self._show_parts = show_replacement_steps
@@ -85,8 +90,8 @@ class PreviewDocument:
             entry["oldState"] = state_json(step.old)
         if step.new is not None:
             entry["newState"] = state_json(step.new)
-        if step.diffs:
-            entry["diffReasons"] = list(step.diffs)
+        if changed_keys(step):
+            entry["diffReasons"] = list(changed_keys(step))
         if step.keys:
             entry["replaceReasons"] = list(step.keys)
         entry["detailedDiff"] = _detailed(step)
@@ -97,7 +102,10 @@ class PreviewDocument:
             self._steps.append(self._entry(step, step.op))
 
     def step_ended(self, step: Step, error: str | None) -> None:
-        if step.op == REFRESH and error is None and step.result_op != SAME:
+        # What a refresh found stands for it; one that goes before something else is told as what it was when it began.
+        if not self._standalone_refresh or step.op != REFRESH or error is not None:
+            return
+        if step.result_op == DELETE or (step.result_op == UPDATE and detailed_of(step) is not None):
             entry = self._entry(step, step.result_op)
             self._steps = [entry if known["urn"] == step.urn else known for known in self._steps]
 
@@ -108,7 +116,7 @@ class PreviewDocument:
         if ephemeral or severity == "debug":
             return
         prefix = f"{severity}: " if severity in ("error", "warning") else ""
-        entry = {"message": redact(f"{prefix}{message}"), "severity": severity}
+        entry = {"message": redact(f"{prefix}{message.rstrip()}\n"), "severity": severity}
         self._diagnostics.append({"urn": urn, **entry} if urn else entry)
 
     def program_output(self, line: str, is_error: bool) -> None:
@@ -154,7 +162,7 @@ class EventStream:
             "old": None if step.old is None else state_json(step.old),
             "new": None if step.new is None else state_json(step.new),
             "keys": list(step.keys),
-            "diffs": list(step.diffs),
+            "diffs": list(changed_keys(step)),
             "detailedDiff": _detailed(step),
             "logical": step.logical,
             "provider": step.res.provider,

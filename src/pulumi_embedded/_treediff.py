@@ -125,6 +125,11 @@ def detailed_of(step: Step) -> Mapping[str, PropertyDiff] | None:
     return step.refresh_diff.detailed if step.op == REFRESH and step.refresh_diff else step.detailed
 
 
+def changed_keys(step: Step) -> Sequence[str]:
+    """The properties at the top that the provider named as changed; empty also when it named none."""
+    return step.refresh_diff.changed_keys if step.op == REFRESH and step.refresh_diff else step.diffs
+
+
 def hidden_paths(step: Step) -> list[str]:
     """Property paths whose differences the program asked not to show."""
     state = step.new or step.old

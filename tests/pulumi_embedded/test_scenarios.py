@@ -133,3 +133,34 @@ def test_the_json_preview_is_the_clis_document(tmp_path: Path) -> None:
         for side in documents.values()
     ]
     assert said[0] == said[1]
+
+
+@pytest.mark.slow
+@pytest.mark.pulumi_cli
+@needs_cli
+def test_the_json_previews_of_refresh_and_destroy_are_the_clis_documents(tmp_path: Path) -> None:
+    """What was changed, deleted or cannot be reached, on one state; what runs side by side may come in any order."""
+    sandbox = Sandbox(tmp_path / "sandbox", "embedded", cli_virtualenv())
+    sandbox.init()
+    sandbox.program(
+        'a = Thing("a", fixed=1, password="hunter22", tags={"x": [1, 2]})\nb = Thing("b", value=a.url)\n'
+        'Thing("c", O(depends_on=[b]))\nThing("g", O(id="found"))\nGroup("k")\npulumi.export("u", a.url)'
+    )
+    sandbox.change_cloud({"+found": {"value": 7, "tier": "basic"}})
+    assert sandbox.outcome("up").exit == 0
+    changed = {"fixed": 2, "password": "hunter44", "tags": {"x": [2]}, "more": {"k": 1}}
+    sandbox.change_cloud({"a": changed, "b": None, "found": {"value": 8}})
+    unreachable = {"rpc": "read", "name": "c", "kind": "unreachable"}
+    for faults, command in (
+        ([], ("refresh",)), ([], ("refresh", "--show-sames")), ([unreachable], ("refresh",)),
+        ([], ("destroy",)), ([], ("destroy", "--refresh")),
+    ):  # fmt: skip
+        sides = []
+        for engine in ("embedded", "cli"):
+            sandbox.hand_over_to(engine)
+            sandbox.faults(faults)
+            code, output = sandbox.run(*command, "--stack", STACK, "--preview-only", "--json")
+            document = _bare(json.loads(output[output.index("{") : output.rindex("}") + 1]))
+            document["steps"].sort(key=lambda step: (step["urn"], step["op"]))
+            sides.append((command, code, document))
+        assert sides[0] == sides[1]

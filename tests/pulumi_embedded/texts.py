@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from tests.pulumi_embedded.scenario import fault
@@ -39,6 +40,15 @@ pulumi.export("url", d.url)
 pulumi.export("obj", {"a": [1, False, None]})
 """
 _TWO = 'a = Thing("a", value=1)\nThing("b", value=a.url)\npulumi.export("u", a.url)'
+_ODD = """
+a = Thing("a", O(protect=True), fixed=1)
+b = Thing("b", O(retain_on_delete=True), value=a.url)
+c = Thing("c", O(deleted_with=b), value=1)
+Thing("g", O(id="found"))
+p = Demo("p", region="eu")
+Thing("z", O(provider=p), value=1)
+"""
+_PREVIEW, _TREE = ("--preview-only",), ("--preview-only", "--diff")
 _DBR = 'a = Thing("a", fixed={}, dbr=True)\nThing("b", fixed=a.url)\nThing("c", value=1)'
 
 STORIES: dict[str, Sequence[Act]] = {
@@ -73,6 +83,25 @@ STORIES: dict[str, Sequence[Act]] = {
         Act("preview", 'g = Group("g", x=2, y=[])\nPlain("a", O(parent=g), value=1, l=[2], s="hush again", m={"k": ["v"]})\ng.register_outputs({"o": 2})', ("--diff",)),
         Act("up", None, (*_YES, "--diff")),
     ),
+    "previews": (
+        Act("up", _LIFE, _YES), Act("refresh", None, _PREVIEW),
+        Act("refresh", None, _PREVIEW, cloud={"a": {"value": 99, "tags": {"x": [1], "z": {"q": 1}}}, "b": None}),
+        Act("refresh", None, _TREE), Act("refresh", None, (*_TREE, "--show-sames")), Act("destroy", None, _PREVIEW),
+        Act("destroy", None, _TREE), Act("destroy", None, (*_PREVIEW, "--refresh")), Act("destroy", None, (*_TREE, "--refresh")),
+        Act("refresh", None, ("--yes",)), Act("destroy", None, ("--yes", "--refresh")),
+    ),
+    "previews_of_options": (
+        Act("up", _ODD, _YES, cloud={"+found": {"value": 7, "tier": "basic"}}),
+        Act("destroy", None, _PREVIEW), Act("destroy", None, _TREE), Act("refresh", None, _TREE),
+        Act("refresh", None, _PREVIEW, faults=[fault("read", "a", "unreachable")]),
+        Act("refresh", None, _TREE, faults=[fault("read", "a", "init", message="not ready")]),
+        Act("preview", None, ("--refresh", "--diff"), cloud={"z": {"value": 6}}), Act("preview", None, ("--refresh",)),
+    ),
+    "outputs_that_go": (
+        Act("up", 'Thing("g", O(id="found"))\npulumi.export("x", [1])', _YES, cloud={"+found": {"value": 7, "tier": "basic"}}),
+        Act("refresh", None, (*_PREVIEW, "--expect-no-changes"), cloud={"found": {"value": 8}}),
+        Act("destroy", None, _TREE), Act("destroy", None, (*_YES, "--refresh")),
+    ),
 }  # fmt: skip
 
 
@@ -88,6 +117,17 @@ def _rows_sorted(lines: list[str]) -> list[str]:
             rows = []
             result.append(line)
     return result + sorted(rows)
+
+
+def _trees_sorted(lines: list[str]) -> list[str]:
+    """The trees of what is read or deleted side by side, in alphabetical order; the heading stays where it is."""
+    starts = [i for i, line in enumerate(lines) if re.match(r"\s*(\S{1,2}\s*)?\S+:\S+:\S+: \(", line)]
+    if not starts:
+        return lines
+    end = next((i for i in range(starts[0], len(lines)) if re.match(r"[A-Z]", lines[i])), len(lines))
+    bounds = [*(start for start in starts if start < end), end]
+    trees = sorted(lines[start:stop] for start, stop in pairwise(bounds))
+    return [*lines[: starts[0]], *(line for tree in trees for line in tree), *lines[end:]]
 
 
 def _diagnostics_sorted(lines: list[str]) -> list[str]:
@@ -113,7 +153,7 @@ def _without_interruption(lines: list[str]) -> list[str]:
     return [re.sub(r"(Stack \S+ \*\*.*); \d+ messages?$", r"\1", line) for line in kept]
 
 
-def normal(sandbox: Sandbox, text: str) -> str:
+def normal(sandbox: Sandbox, text: str, ordered: bool = True) -> str:
     """What is left of a text when chance is taken out of it."""
     text = re.sub(r"<\{%[^%]*%\}>", "", text)
     text = sandbox.named(re.sub(r" \(\d+(\.\d+)?s\)", "", text))
@@ -122,6 +162,7 @@ def normal(sandbox: Sandbox, text: str) -> str:
     lines = [line for line in kept if line]
     # What is said of a stack before it is known how it ends depends on when it is said.
     lines = [line for line in lines if not re.match(r".{4}pulumi:pulumi:Stack \S+( running.*)?$", line)]
+    lines = lines if ordered else _trees_sorted(lines)
     return "\n".join(_diagnostics_sorted(_rows_sorted(_without_interruption(lines))))
 
 
@@ -137,7 +178,8 @@ def tell(story: Sequence[Act], sandbox: Sandbox) -> str:
             timeout=120,
         )  # fmt: skip
         shown = " ".join([act.run, *act.flags])
-        parts.append(f"$ {shown}\n{normal(sandbox, done.stdout)}\n= {done.returncode}")
+        said = normal(sandbox, done.stdout, ordered=act.run in ("up", "preview"))
+        parts.append(f"$ {shown}\n{said}\n= {done.returncode}")
         errors = normal(sandbox, done.stderr)
         if errors:
             parts.append(f"! {errors}")
