@@ -7,7 +7,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pulumi_embedded._diffview import safe
-from pulumi_embedded._display import Progress, Row
+from pulumi_embedded._display import Progress, Row, prefixed
 from pulumi_embedded._show import COLOUR, MARK, is_stack
 from pulumi_embedded._steps import CREATE_REPLACEMENT, DELETE_REPLACED, DISCARD_REPLACED, REPLACE
 
@@ -30,6 +30,11 @@ class LiveProgress(Progress):
         """Parts of a replacement are one thing, unless something failed: then it is shown how far it came."""
         together = row.op in _PARTS and (self.preview or self.over) and not self.any_failed
         return REPLACE if together else row.op
+
+    def said(self, row: Row) -> str:
+        """An error is not replaced by what is said after it."""
+        errors = [message for severity, message in row.messages if severity == "error"]
+        return prefixed("error", errors[-1]) if errors else super().said(row)
 
     def _visible(self) -> Iterator[tuple[str, Row]]:
         """(lines of the tree, row), parents before their children; a hidden row only if something hangs below it."""
