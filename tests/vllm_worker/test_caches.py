@@ -221,6 +221,16 @@ def test_a_second_start_in_the_same_container_keeps_what_vllm_added(ground: Grou
     assert (first.root / "triton/B").is_dir()
 
 
+def test_what_an_earlier_start_left_half_done_is_laid_out_anew(ground: Ground) -> None:
+    """A start without caches that was cut off: its folder has the right name and not the right files."""
+    ground.bake(COMPILED)
+    missed, _ = ground.start(image=ground.root / "none/of/these", harvest=str(ground.root / "volume"))
+    hit, _ = ground.start()
+    assert (hit.outcome, hit.root) == ("hit", missed.root)
+    assert hit.root is not None
+    assert (hit.root / "triton/A/k.cubin").read_text() == "kernel"
+
+
 def test_a_compilation_after_a_hit_is_told(ground: Ground, capfd: pytest.CaptureFixture[str]) -> None:
     """vLLM could not load what was there and wrote it once more, or its own key knew a difference that ours did not."""
     ground.bake(COMPILED)

@@ -102,7 +102,7 @@ def prepare(
                 outcome="hit", key=key.id, files=files, size=size, seconds=seconds,
             )  # fmt: skip
             known = {file.path: file.mtime for file in found.files}
-            return StartCaches("hit", key, root, device.driver, None, seconds, known)
+            return _ready(StartCaches("hit", key, root, device.driver, None, seconds, known))
     event(
         "caches",
         f"start-up caches: miss ({key}; {_instead(key, there)})",
@@ -110,7 +110,18 @@ def prepare(
     )  # fmt: skip
     if harvest is None:
         return StartCaches("miss", key)
-    return StartCaches("miss", key, root, device.driver, Path(harvest))
+    return _ready(StartCaches("miss", key, root, device.driver, Path(harvest)))
+
+
+def _ready(caches: StartCaches) -> StartCaches:
+    """Make the folders: not everybody who is told of one makes it, the driver least of all."""
+    for name, place in caches.environment().items():
+        if "/" in place:
+            try:
+                Path(place).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                event("note", f"{name}={place} cannot be made: {error}")
+    return caches
 
 
 def finish(caches: StartCaches) -> None:
@@ -161,7 +172,9 @@ def lay_out(folder: Path, files: tuple[CacheFile, ...], root: Path) -> tuple[int
     """
     size = sum(file.size for file in files)
     if root.is_dir():
-        return len(files), size
+        if all((root / file.path).is_file() for file in files):
+            return len(files), size
+        shutil.rmtree(root)  # what a start left that had no caches and did not get far
     partial = _partial(root)
     shutil.rmtree(partial, ignore_errors=True)
     for file in files:
