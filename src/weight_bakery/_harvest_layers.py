@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from weight_bakery._errors import LayoutError
+from weight_bakery._errors import BakeryError
 from weight_bakery._harvest_tree import CONTENT, KEY_FILE, Caches
 from weight_bakery._image import BuiltLayer
 from weight_bakery._layers import Layer, LayerFile
@@ -161,8 +161,8 @@ async def lost_caches(
     """A line for each set of caches that the target's image has and the lock does not name: they are not kept."""
     try:
         standing = await store.read_manifest(target.tag)
-    except LayoutError:
-        return []  # a damaged manifest names nothing; the bake writes it anew
+    except BakeryError:
+        return []  # a damaged manifest, a login that may only push: a bake does not fail over a courtesy
     if standing is None:
         return []
     try:
