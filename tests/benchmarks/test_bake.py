@@ -12,10 +12,14 @@ from click.testing import CliRunner, Result
 
 from benchmarks import bake
 from benchmarks._bake_faults import differences
-from benchmarks._bake_ground import MIB, GroundError, running_registry, watched, write_model
+from benchmarks._bake_ground import GIB, MIB, Bakery, GroundError, Registry, running_registry, watched, write_model
 from benchmarks._bake_limit import Rates
 from benchmarks._bake_moves import manifest
+from benchmarks._bake_peers import Work, buildah
+from benchmarks._bake_report import add_times
+from benchmarks._bake_times import SizeFigures
 from benchmarks._bake_wire import CutOff, Fault, Faults, Kind, Quota, announced, damaged
+from benchmarks.report import Report
 from tests.support.tools import built_tool
 from weight_bakery import BakeRequest
 from weight_bakery import bake as bake_model
@@ -106,6 +110,50 @@ def test_a_model_is_random_and_whole(tmp_path: Path) -> None:
         (tensor,) = json.loads(content[8 : 8 + length]).values()
         assert tensor["data_offsets"] == [0, 100_000]
         assert len(content) == 8 + length + 100_000
+
+
+def measured() -> SizeFigures:
+    """Figures of a size, as they come."""
+    figures = SizeFigures(2 * GIB, ours=[5.0, 4.0, 9.0], limits=[4.0, 4.0, 6.0], cpu=[1.2, 1.4, 1.3], from_hub=8.0)
+    figures.peak_rss, figures.written = 100 * MIB, 90_000
+    figures.disk_ours, figures.disk_limit, figures.pull_ours, figures.pull_single = 9.0, 6.0, 2.0, 5.0
+    return figures
+
+
+def test_ratios_and_limits_are_the_promised_ones() -> None:
+    """Our median is held against the others, each round against its own limit, like sources against like."""
+    figures = measured()
+    figures.peers = {"crane append": 60.0, "buildah bud + push": 24.0, "oras": 6.0, "oci-modelcar": 8.8}
+    report = Report("bake")
+    add_times(report, [2 * GIB], [figures], peers=True)
+    assert report.ratios["vs_crane"] == 12.0
+    assert report.ratios["vs_buildah"] == 4.8
+    assert report.ratios["vs_oci_modelcar"] == pytest.approx(1.1)
+    assert report.ratios["vs_best_other"] == pytest.approx(1.1)
+    assert report.ratios["vs_limit"] == 1.25
+    assert report.ratios["weight_bytes_on_disk"] == 0
+    assert report.ratios["pull_vs_single_gzip"] == 2.5
+    assert report.missed() == ["vs_buildah"]
+    limits = {key: limit.as_json() for key, limit in report.limits.items()}
+    assert limits == {
+        "vs_buildah": {"min": 5}, "vs_crane": {"min": 3}, "vs_best_other": {"min": 1}, "vs_limit": {"max": 1.6},
+        "vs_limit_disk": {"max": 1.6}, "peak_rss_mib": {"max": 256}, "weight_bytes_on_disk": {"equals": 0},
+    }  # fmt: skip
+
+
+def test_a_peer_that_is_not_here_is_null(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without buildah on PATH its key is null and the table says how to install it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    work = Work(tmp_path, Registry("127.0.0.1:1", tmp_path, 1), tmp_path, Bakery(tmp_path / "home"), "")
+    with pytest.raises(GroundError) as refused:
+        buildah(work)
+    figures = measured()
+    figures.missing["buildah bud + push"] = str(refused.value)
+    report = Report("bake")
+    add_times(report, [2 * GIB, 8 * GIB], [figures], peers=True)
+    assert report.ratios["vs_buildah"] is None
+    assert "apt-get install buildah" in report.notes["vs_buildah"]
+    assert "8 GiB" in report.notes["vs_limit"]
 
 
 def run(*arguments: str) -> Result:
