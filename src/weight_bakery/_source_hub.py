@@ -160,6 +160,8 @@ class HubSource:
         """Wait before another try, or raise for good."""
         if self._stopped.is_set():
             raise SourceUnavailable("the bake was stopped") from error
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise _untrusted(error) from error
         if failures >= _TRIES:
             raise SourceUnavailable(
                 f"the Hub stopped answering for {self._what} ({redact(str(error)).splitlines()[0]})",
@@ -349,6 +351,13 @@ def _bytes_to_skip(response: Any, file: SourceFile, offset: int) -> int:
     if match[2] not in ("*", str(file.size)):
         raise SourceChanged(f"{file.path} has {match[2]} bytes now, not {file.size}", "run the bake again")
     return 0
+
+
+def _untrusted(error: Exception) -> SourceUnavailable:
+    """A certificate that is refused will be refused again; a wrong clock makes good ones look bad."""
+    said = redact(str(error)).splitlines()[0]
+    clock = "this machine's clock and " if "not yet valid" in said or "expired" in said else ""
+    return SourceUnavailable(f"the Hub has no certificate that is trusted here ({said})", f"check {clock}HF_ENDPOINT")
 
 
 def _hub_message(error: Exception) -> str:

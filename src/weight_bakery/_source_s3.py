@@ -168,6 +168,11 @@ class BucketSource:
                 return ModelNotFound(
                     f"there is no bucket {self._model.bucket!r}", "check its name, and AWS_ENDPOINT_URL_S3"
                 )
+            if code in ("RequestTimeTooSkewed", "RequestExpired"):
+                return AccessDenied(
+                    f"the bucket of {self._model} refuses this machine's clock ({code})",
+                    "set it right, then bake again",
+                )
             if code in _BAD_LOGIN:
                 return AccessDenied(
                     f"the login for {self._model} is not valid ({code})",

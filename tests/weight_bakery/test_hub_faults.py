@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from tests.weight_bakery.hub import COMMIT, Hub
 from tests.weight_bakery.support import Layout, image_root
@@ -119,6 +120,31 @@ async def test_what_a_refusal_means(
         await bake_here(hub, tmp_path, token)
     assert "\n" not in str(caught.value)
     assert "hf_" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("certificate is not yet valid (_ssl.c:1006)", "; check this machine's clock and HF_ENDPOINT"),
+        ("certificate has expired (_ssl.c:1006)", "; check this machine's clock and HF_ENDPOINT"),
+        ("self-signed certificate (_ssl.c:1006)", "; check HF_ENDPOINT"),
+    ],
+)
+async def test_a_certificate_that_is_not_trusted_is_told_at_once(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, remedy: str
+) -> None:
+    """Asking again would not help; a wrong clock is named, since it makes good certificates look bad."""
+    calls: list[str] = []
+
+    def refused(*_: object, **__: object) -> None:
+        calls.append(said)
+        raise HTTPError(f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {said}")
+
+    monkeypatch.setattr("weight_bakery._source_hub.HfApi.model_info", refused)
+    with pytest.raises(SourceUnavailable, match="the Hub has no certificate that is trusted here") as caught:
+        await bake_here(hub, tmp_path)
+    assert str(caught.value).endswith(remedy)
+    assert len(calls) == 1
 
 
 async def test_a_collapsed_flow_gets_a_new_address(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,11 @@ async def test_an_object_that_changes_is_noticed(bucket: Bucket, tmp_path: Path)
     ("refusal", "error", "message"),
     [
         ((403, "AccessDenied"), AccessDenied, "may not read s3://models/org/Tiny; it needs s3:ListBucket"),
+        (
+            (403, "RequestTimeTooSkewed"),
+            AccessDenied,
+            "Tiny refuses this machine's clock .*; set it right",
+        ),
         ((403, "InvalidAccessKeyId"), AccessDenied, "not valid .InvalidAccessKeyId.; check AWS_ACCESS_KEY_ID"),
         ((404, "NoSuchBucket"), ModelNotFound, "there is no bucket 'models'"),
     ],
