@@ -180,7 +180,8 @@ class RegistryHttp:
                 text, f"use a login that may write {self.reference.repository}, and check the name", status=status
             )
         if status == 413:
-            return RegistryTooLarge(text, "raise the registry's size limit, or use another registry", status=status)
+            remedy = "raise the registry's size limit, or split weight files over it with --max-layer-size"
+            return RegistryTooLarge(text, remedy, status=status)
         if "DIGEST_INVALID" in said:
             return DigestMismatch(text, "run the bake again", status=status)
         if "NAME_UNKNOWN" in said or "NAME_INVALID" in said:
