@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from vllm_runpod.bake import PINS, pinned_base, with_project_defaults
+from vllm_runpod.bake import PINS, command, pinned_base, with_project_defaults
 from vllm_runpod.errors import CommandError, SetupMissing
 from vllm_runpod.project import Project
 
@@ -16,8 +17,8 @@ DIGEST = "sha256:" + "a" * 64
 def project(folder: Path, digest: str = DIGEST) -> Project:
     pins = folder / PINS
     pins.parent.mkdir(parents=True)
-    command = "crane digest example/vllm:v1"
-    pins.write_text(json.dumps({"base": {"image": "example/vllm:v1", "digest": digest, "digest_command": command}}))
+    lookup = "crane digest example/vllm:v1"
+    pins.write_text(json.dumps({"base": {"image": "example/vllm:v1", "digest": digest, "digest_command": lookup}}))
     return Project(folder, "demo")
 
 
@@ -60,3 +61,18 @@ def test_a_missing_worker_layer_names_the_command_that_makes_it(tmp_path: Path) 
     """An image without its worker would only fail on RunPod, after it was paid for."""
     with pytest.raises(SetupMissing, match=r"make worker-layer"):
         with_project_defaults(options(), project(tmp_path))
+
+
+def test_whoever_reads_json_reads_what_is_missing_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a project lacks is a JSON line on stdout like every other failure of a bake."""
+    project(tmp_path)
+    (tmp_path / "Pulumi.yaml").write_text("name: demo\nruntime: python\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--model", "org/m", "--to", "ghcr.io/you/m:v1"]
+    for more in ([], ["--json"]):
+        done = CliRunner().invoke(command(), [*arguments, *more])
+        assert isinstance(done.exception, SetupMissing)
+    error = json.loads(done.stdout)
+    assert (error["event"], error["kind"], error["exit_code"]) == ("error", "SetupMissing", 1)
+    assert error["text"] == "the worker's packages (.local/worker-layer) are missing"
+    assert error["remedy"] == "`make worker-layer` makes them"
