@@ -30,6 +30,7 @@ from benchmarks._bake_times import one_size
 from benchmarks.report import Report
 
 DEFAULT_SEED = 20_261_121
+KILLS, FAULTS = 50, 1000
 KILL_BYTES = 96 * MIB
 MOVE_BYTES = 64 * MIB
 _ROOM = 2.3
@@ -41,8 +42,8 @@ _ROOM = 2.3
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often ours is timed.")
 @click.option("--peers/--no-peers", default=True, show_default=True, help="Time the other packers too.")
 @click.option("--moves/--no-moves", default=True, show_default=True, help="Count what moves when little has changed.")
-@click.option("--kills", type=click.IntRange(min=0), default=50, show_default=True, help="How many kill -9.")
-@click.option("--faults", type=click.IntRange(min=0), default=1000, show_default=True, help="How many faults.")
+@click.option("--kills", type=click.IntRange(min=0), default=KILLS, show_default=True, help="How many kill -9.")
+@click.option("--faults", type=click.IntRange(min=0), default=FAULTS, show_default=True, help="How many faults.")
 @click.option("--seed", type=int, default=DEFAULT_SEED, show_default=True, help="Of kills and faults.")
 @click.option(
     "--memory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path("/dev/shm"),
@@ -66,8 +67,8 @@ def main(
             figures = [one_size(size, fast, slow, rounds, peers=peers) for size in wanted if _fits(size)]
             add_times(report, wanted, figures, peers=peers)
             add_moves(report, _moved(fast) if moves else None)
-            add_kills(report, _killed(fast, slow, kills, seed) if kills else None, kills)
-            add_faults(report, _faulted(fast, slow, faults, seed) if faults else None, faults)
+            add_kills(report, _killed(fast, slow, kills, seed) if kills else None, kills or KILLS)
+            add_faults(report, _faulted(fast, slow, faults, seed) if faults else None, faults or FAULTS)
         except GroundError as error:
             raise click.ClickException(str(error)) from error
     sys.exit(report.close())
