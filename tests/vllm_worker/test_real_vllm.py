@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import signal
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 
 from tests.vllm_worker.support import ROOT, JobApi, Worker
+from vllm_worker._caches_archive import read_key_document
 
 PYTHON = ROOT / ".local" / "envs" / "vllm" / "bin" / "python"
 DEPS = ROOT / ".local" / "worker-deps"
@@ -47,6 +49,7 @@ async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: 
         "MAX_NUM_SEQS": "8",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        "WORKER_CACHE_HARVEST": str(tmp_path / "caches"),
     }
     worker = await Worker.start(PYTHON, tmp_path / "home", environment, DEPS)
     try:
@@ -55,6 +58,12 @@ async def test_real_vllm_answers_through_the_worker(platform: JobApi, tmp_path: 
         assert {"imports", "engine_process", "weights", "engine_init", "server", "warm_up"} <= set(ready["phases"])
         # vLLM in a process of its own would have to be imported once more only to look at the model's class.
         assert ready["phases"]["configuration"] < max(3, ready["phases"]["imports"] / 2), ready["phases"]
+        (archive,) = (tmp_path / "caches").iterdir()
+        with tarfile.open(archive) as stream:
+            key, files = read_key_document(stream.extractfile("key.json").read())  # type: ignore[union-attr]
+        assert key["gpu"]["name"].startswith("CPU ")
+        # Run eagerly on a CPU, vLLM keeps nothing else; benchmarks/caches.py lets it compile.
+        assert [file.path.rpartition("/")[0] for file in files] == ["vllm/modelinfos"]
         question = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0}
         chat: dict[str, Any] = {"openai_route": "/v1/chat/completions", "openai_input": {**question, "max_tokens": 32}}
         answer = (await platform.result(await platform.submit(chat), 60))["output"][0]
