@@ -26,6 +26,10 @@ RARE = [
         refresh(pending=[("updating", "a"), ("deleting", "c")]),
         destroy(pending=[("updating", "a"), ("creating", "x")]),
     ), handover=False, ordered=False),
+    Scenario("pending_creating_piles_up", (
+        up(ONE), up('Thing("a", value=1)\nThing("x", value=1)', pending=[("creating", "x"), ("creating", "x"), ("creating", "y")]),
+        refresh("--clear-pending-creates"), up(),
+    ), ordered=False),
     Scenario("pending_creating_what_is_there", (up(ONE), up('Thing("a", value=2)', pending=[("creating", "a")]), destroy()), handover=False),
     Scenario("pending_creating_and_a_failure", (
         up(ONE), up('Thing("a", value=2)', pending=[("creating", "x"), ("updating", "a")], faults=[fault("update", "a")]), up(),
