@@ -286,24 +286,28 @@ class _HubReader:
         self._context: Any = None
         self._response: Any = None
         self._parts: Iterator[bytes] = iter(())
-        self._buffer = bytearray()
+        self._rest = b""
         self._failures = 0
         self._since_failure = 0
         self._rate = RateWatch()
 
     def read(self, size: int, /) -> bytes:
         """Return `size` bytes, fewer only at the end of the file."""
-        while len(self._buffer) < size and self._offset < self._file.size:
+        held = len(self._rest)
+        parts = [self._rest]
+        while held < size and self._offset < self._file.size:
             try:
-                self._buffer += self._next_part()
+                parts.append(self._next_part())
+                held += len(parts[-1])
             except (HTTPError, OSError, _Passing) as error:
                 self.close()
                 self._failures += 1
                 self._since_failure = 0
                 self._source.failed(error, self._failures)
-        part = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return part
+        # Only the last part can reach beyond what was asked for: every byte but its rest is copied once.
+        keep = len(parts[-1]) - max(held - size, 0)
+        parts[-1], self._rest = parts[-1][:keep], parts[-1][keep:]
+        return b"".join(parts)
 
     def close(self) -> None:
         """Close the connection."""
