@@ -3,9 +3,10 @@
 Reading never stops at the first mistake and never touches a file: the same call serves a preview on a laptop.
 """
 
+import re
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 from vllm_options._errors import BadValue
 from vllm_options._extra import check_extra
@@ -23,6 +24,7 @@ from vllm_options._names import nearest
 from vllm_options._schema import Schema, parse_bool
 
 DEFAULT_CONCURRENCY = 30
+MODES = ("queue", "load_balancer", "pod")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,21 @@ class WorkerSettings:
     """WORKER_WARMUP: send one small request before the first job."""
     worker_cache_harvest: str | None = None
     """WORKER_CACHE_HARVEST: folder for start-up caches that the image does not hold yet, for `bake harvest`."""
+    worker_mode: str | None = None
+    """WORKER_MODE: queue, load_balancer or pod; without it the worker tells by RunPod's own variables what it is in."""
+    port: int = 80
+    """PORT: where the load-balancer and Pod modes listen (80 as RunPod's load balancer expects unless it is told)."""
+    port_health: int | None = None
+    """PORT_HEALTH: a second port that answers health checks, where it is not PORT."""
+    health_check_path: str = "/ping"
+    """HEALTH_CHECK_PATH: answered beside /ping, which RunPod asks for whatever this says."""
+    worker_api_key: str | None = field(default=None, repr=False)
+    """WORKER_API_KEY: what callers of a Pod must send (`Authorization: Bearer` or `X-Api-Key`)."""
+    worker_allow_no_key: bool = False
+    """WORKER_ALLOW_NO_KEY: a Pod that anybody may use."""
+    worker_max_body_bytes: int = 30_000_000
+    """WORKER_MAX_BODY_BYTES: the largest request that the load-balancer and Pod modes read (RunPod's own limit is
+    30 MB)."""
     base_path: str | None = None
     """BASE_PATH: the Hugging Face cache lies in its huggingface-cache/hub."""
     vllm_extra_args: tuple[str, ...] = ()
@@ -63,7 +80,7 @@ class WorkerSettings:
     """WORKER_IGNORE_ENV: names, between commas, that look like options and are not."""
 
 
-_WORKER_NAMES = frozenset(field.name.upper() for field in fields(WorkerSettings))
+_WORKER_NAMES = frozenset(one.name.upper() for one in fields(WorkerSettings))
 
 
 @dataclass(frozen=True)
@@ -120,7 +137,7 @@ class _Reader:
             given=frozenset(given | extra.given),
             settings=settings,
             environment=environment,
-            secrets=tuple(self.environ[name] for name in sorted(SECRETS) if name in self.environ),
+            secrets=tuple(self.environ[name] for name in sorted({*SECRETS, "WORKER_API_KEY"}) if name in self.environ),
             notes=tuple(self.notes),
             problems=tuple(self.problems),
         )
@@ -139,6 +156,13 @@ class _Reader:
             worker_drain_timeout=self._seconds("WORKER_DRAIN_TIMEOUT", WorkerSettings.worker_drain_timeout),
             worker_warmup=self._yes_or_no("WORKER_WARMUP", WorkerSettings.worker_warmup),
             worker_cache_harvest=self._folder("WORKER_CACHE_HARVEST"),
+            worker_mode=self._one_of("WORKER_MODE", MODES),
+            port=self._whole("PORT", 1, 65535) or WorkerSettings.port,
+            port_health=self._whole("PORT_HEALTH", 1, 65535),
+            health_check_path=self._route("HEALTH_CHECK_PATH", WorkerSettings.health_check_path),
+            worker_api_key=self.environ.get("WORKER_API_KEY"),
+            worker_allow_no_key=self._yes_or_no("WORKER_ALLOW_NO_KEY", False),
+            worker_max_body_bytes=self._whole("WORKER_MAX_BODY_BYTES", 1) or WorkerSettings.worker_max_body_bytes,
             base_path=self.environ.get("BASE_PATH"),
             vllm_extra_args=self._words("VLLM_EXTRA_ARGS"),
             worker_ignore_env=frozenset(
@@ -188,6 +212,20 @@ class _Reader:
             return None
         return text
 
+    def _one_of(self, name: str, allowed: Sequence[str]) -> str | None:
+        text = self.environ.get(name)
+        if text is not None and text.strip() not in allowed:
+            self._problem(name, f"{text!r} is none of {', '.join(allowed)}")
+            return None
+        return text.strip() if text is not None else None
+
+    def _route(self, name: str, default: str) -> str:
+        text = self.environ.get(name, default).strip()
+        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", text):
+            self._problem(name, f"{text!r} is not a path", "begin it with /, without a query")
+            return default
+        return text
+
     def _words(self, name: str) -> tuple[str, ...]:
         try:
             return tuple(shlex.split(self.environ.get(name, "")))
@@ -201,7 +239,7 @@ class _Reader:
         """Per option variable: the name that gave it, and its text."""
         values: dict[str, tuple[str, str]] = {}
         for name, text in self.environ.items():
-            if name in self.schema.by_env and name not in IGNORED and name not in REFUSED and name not in SECRETS:
+            if name in self.schema.by_env and name not in {*IGNORED, *REFUSED, *SECRETS, *_WORKER_NAMES}:
                 values[name] = (name, text)
         for alias, target in ALIASES.items():
             if alias not in self.environ:
