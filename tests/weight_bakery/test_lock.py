@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.weight_bakery.proxy import fake_registry
@@ -34,6 +34,7 @@ entries = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # it writes and reads a file, on a machine that may be busy
 @given(st.dictionaries(texts, entries, max_size=4))
 def test_a_lock_reads_back_as_it_was_written(images: dict[str, LockEntry]) -> None:
     """In any order of entries, the same bytes; from the bytes, the same lock."""
