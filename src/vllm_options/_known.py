@@ -13,7 +13,6 @@ ALIASES = {
 
 IGNORED = {
     "HOST": "vLLM listens for this worker alone",
-    "PORT": "vLLM listens for this worker alone",
     "API_KEY": "RunPod checks the callers' keys; vLLM has no open port",
     "VLLM_API_KEY": "RunPod checks the callers' keys; vLLM has no open port",
     "CONFIG": "use VLLM_CONFIG_FILE",

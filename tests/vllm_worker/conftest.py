@@ -31,7 +31,9 @@ async def start(fake_python: Path, platform: JobApi, tmp_path: Path) -> AsyncIte
         model = make_model(tmp_path / "models" / "fake")
         home = tmp_path / f"home{len(workers)}"
         settings = {"MODEL_NAME": str(model), "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "fake", **environment}
-        worker = await Worker.start(fake_python, home, {**platform.environment, **settings})
+        # Without jobs to take it answers HTTP: what RunPod says of jobs is not there then.
+        told = {} if "WORKER_MODE" in environment else platform.environment
+        worker = await Worker.start(fake_python, home, {**told, **settings})
         workers.append(worker)
         return worker
 

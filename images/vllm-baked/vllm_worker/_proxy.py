@@ -107,6 +107,13 @@ def _value(body: bytes) -> Any:
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
+    """Whole events as text, in pieces that the platform carries."""
+    async for events in whole_events(response):
+        for piece in _pieces(events.decode("utf-8", errors="replace")):
+            yield piece
+
+
+async def whole_events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Whole server-sent events, as many at a time as have arrived.
 
     Events end with an empty line, so no character is ever cut; what arrives while the last piece is being sent on is
@@ -121,11 +128,9 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
         if end > 0:
             whole = bytes(held[:end])
             del held[:end]
-            for piece in _pieces(whole.decode("utf-8", errors="replace")):
-                yield piece
+            yield whole
     if held:
-        for piece in _pieces(held.decode("utf-8", errors="replace")):
-            yield piece
+        yield bytes(held)
 
 
 def _after(held: bytearray, mark: bytes, start: int) -> int:

@@ -6,6 +6,7 @@ import shlex
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vllm_worker._engine import Engine, own_children
 from vllm_worker._errors import EngineError
 from vllm_worker._handler import Handler
 from vllm_worker._log import event
+from vllm_worker._mode import Mode, mode_mistakes, mode_of
 from vllm_worker._ready import Stopped, wait_healthy, warm_up
 from vllm_worker._seed import cache_root, seed_model_infos
 from vllm_worker._serve import Supervisor, serve
@@ -44,10 +46,8 @@ def run(environ: Mapping[str, str]) -> int:
         for secret in plan.secrets:
             register_secret(secret)
         mistakes = [str(problem) for problem in plan.problems] + _folder_mistakes(plan.model)
-        if "RUNPOD_WEBHOOK_GET_JOB" not in environ:
-            mistakes.append(
-                "RUNPOD_WEBHOOK_GET_JOB: is not set; jobs come from RunPod, or locally from `vllm-runpod emulator`"
-            )
+        mode = mode_of(plan.settings, environ)
+        mistakes += mode_mistakes(mode, plan.settings, environ)
         if mistakes:
             for mistake in mistakes:
                 event("configuration", mistake)
@@ -56,7 +56,7 @@ def run(environ: Mapping[str, str]) -> int:
             return EXIT_CONFIGURATION
         for note in plan.notes:
             event("note", note)
-        _work(plan, machine, stop, age_s)
+        _work(plan, machine, stop, age_s, mode or "queue")
     except EngineError as error:
         event("end", str(error), code=EXIT_ENGINE)
         return EXIT_ENGINE
@@ -90,7 +90,7 @@ def _folder_mistakes(model: str) -> list[str]:
     return []
 
 
-def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float) -> None:
+def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float, mode: Mode) -> None:
     address = Address.choose(plan.settings.vllm_port)
     launch = launch_for(plan, machine, address.arguments)
     for note in launch.notes:
@@ -116,30 +116,60 @@ def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float) -> None
     except OSError as error:
         raise EngineError(f"{launch.command[0]} cannot be started: {error.strerror}") from error
     try:
-        # It takes seconds to import, and vLLM is busy anyway.
-        start = _runpod_start()
-        imported_s = time.monotonic() - spawned_at
-        phases = asyncio.run(_make_ready(plan, engine, address, stop))
-        start_caches.finish(caches)
-        total_s = round(age_s + caches.seconds + time.monotonic() - spawned_at, 3)
-        event(
-            "ready",
-            f"ready after {total_s:.1f} s",
-            phases={"worker": round(age_s, 3), "caches": caches.seconds, **phases, "total": total_s},
-            caches=caches.outcome,
-            runpod_import=round(imported_s, 3),
-            concurrency=plan.settings.max_concurrency,
-            models=list(plan.served_names),
-        )
-        handler = Handler(engine, address, plan.settings.request_timeout)
-        settings = plan.settings
-        supervisor = Supervisor(engine, handler, stop, settings.max_concurrency, settings.worker_drain_timeout)
-        serve(start, supervisor, handler)
+        life = _Life(plan, engine, address, stop, caches, age_s, spawned_at)
+        if mode == "queue":
+            _serve_queue(life)
+        else:
+            from vllm_worker._front import Front  # vLLM is loading already
+            from vllm_worker._serve_http import serve_http
+
+            front = Front(address, plan.settings, needs_key=mode == "pod" and not plan.settings.worker_allow_no_key)
+            drain_s = plan.settings.worker_drain_timeout
+            asyncio.run(serve_http(front, engine, address, stop, drain_s, lambda: _become_ready(life, mode=mode)))
     except Stopped:
         return
     finally:
         engine.stop()
         address.remove()
+
+
+@dataclass(frozen=True)
+class _Life:
+    """What the modes share of one start."""
+
+    plan: Plan
+    engine: Engine
+    address: Address
+    stop: StopRequest
+    caches: start_caches.StartCaches
+    age_s: float
+    spawned_at: float
+
+
+def _serve_queue(life: _Life) -> None:
+    # It takes seconds to import, and vLLM is busy anyway.
+    start = _runpod_start()
+    imported_s = time.monotonic() - life.spawned_at
+    settings = life.plan.settings
+    facts = {"runpod_import": round(imported_s, 3), "concurrency": settings.max_concurrency}
+    asyncio.run(_become_ready(life, mode="queue", **facts))
+    handler = Handler(life.engine, life.address, settings.request_timeout)
+    supervisor = Supervisor(life.engine, handler, life.stop, settings.max_concurrency, settings.worker_drain_timeout)
+    serve(start, supervisor, handler)
+
+
+async def _become_ready(life: _Life, **facts: Any) -> None:
+    phases = await _make_ready(life.plan, life.engine, life.address, life.stop)
+    start_caches.finish(life.caches)
+    total_s = round(life.age_s + life.caches.seconds + time.monotonic() - life.spawned_at, 3)
+    event(
+        "ready",
+        f"ready after {total_s:.1f} s",
+        phases={"worker": round(life.age_s, 3), "caches": life.caches.seconds, **phases, "total": total_s},
+        caches=life.caches.outcome,
+        models=list(life.plan.served_names),
+        **facts,
+    )
 
 
 async def _make_ready(plan: Plan, engine: Engine, address: Address, stop: StopRequest) -> dict[str, float]:
