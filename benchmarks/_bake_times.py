@@ -97,7 +97,7 @@ def one_size(size: int, fast: Path, slow: Path, rounds: int, *, peers: bool) -> 
                 f" ({figures.rates}); CPU {cost.cpu:.2f} + {registry_cpu:.2f} s, limit"
                 f" {rates.limit_cpu(size_of(model)):.2f} s; load {os.getloadavg()[0]:.1f}"
             )
-        _disk_run(figures, model, shard, fast, slow, sample)
+        _disk_run(figures, model, slow, rates, sample)
         if peers:
             _peers(figures, model, fast, slow, rounds)
         _pulls(figures, model, fast, slow, rounds)
@@ -106,9 +106,8 @@ def one_size(size: int, fast: Path, slow: Path, rounds: int, *, peers: bool) -> 
     return figures
 
 
-def _disk_run(figures: SizeFigures, model: Path, shard: Path, fast: Path, slow: Path, sample: int) -> None:
-    """The same bake into a registry on a disk, whose write speed counts into its limit."""
-    rates = _bake_limit.measure(shard, fast, sample)
+def _disk_run(figures: SizeFigures, model: Path, slow: Path, rates: _bake_limit.Rates, sample: int) -> None:
+    """The same bake into a registry on a disk, whose write speed counts into its limit; right after the last round."""
     disk = _bake_limit.disk_rate(slow, sample)
     with running_registry(slow) as registry:
         figures.disk_ours = Bakery(slow / f"home-disk-{figures.size}").bake(model, f"{registry.host}/ours:v1").seconds
