@@ -46,7 +46,17 @@ def own_children() -> None:
     killed worker lives), and hands over to this process whatever vLLM leaves behind.
     """
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    os.register_at_fork(after_in_child=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    forking: dict[str, int] = {}
+
+    def before() -> None:
+        forking["parent"] = os.getpid()
+
+    def die_with_the_parent() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != forking["parent"]:
+            os._exit(1)  # it died before the kernel knew what to do about it
+
+    os.register_at_fork(before=before, after_in_child=die_with_the_parent)
 
 
 class Engine:
