@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from weight_bakery._cli_common import Size, credentials_from_environment, docker_folder, told
 from weight_bakery._harvest import harvest, plan_harvest
 from weight_bakery._harvest_request import GIB, HarvestedCaches, HarvestPlan, HarvestReceipt, HarvestRequest
 from weight_bakery._request import as_json_line
-from weight_bakery._show import display, human_size
+from weight_bakery._show import display, human_size, people_console
 
 _EPILOG = """
 \b
@@ -61,7 +60,7 @@ def harvest_command(
     One small layer for each GPU type, vLLM version and set of engine options; weights do not move. Caches of the same
     key are replaced, others stay.
     """
-    console = Console(stderr=True)
+    console = people_console(stderr=True)
     with told(console, interrupted="interrupted: no tag was changed", as_json=as_json):
         request = HarvestRequest(
             image=image,
@@ -87,7 +86,7 @@ def _print_plan(plan: HarvestPlan, *, as_json: bool) -> None:
     if as_json:
         click.echo(as_json_line(plan))
         return
-    console = Console()
+    console = people_console()
     table = Table("key", "GPU", "vLLM", "files", "size", "", title=plan.target, title_justify="left")
     for caches in plan.caches:
         what = "there already" if caches.outcome else "replaces what is there" if caches.replaces else "new"

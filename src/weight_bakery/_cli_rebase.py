@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from weight_bakery._cli_common import credentials_from_environment, docker_folder, told
 from weight_bakery._rebase import RebaseRequest, rebase
 from weight_bakery._request import as_json_line
-from weight_bakery._show import display, human_size
+from weight_bakery._show import display, human_size, people_console
 
 _EPILOG = """
 \b
@@ -34,7 +33,7 @@ def rebase_command(image: str, base: str, to: str | None, lock: Path, flows: int
     Inside one registry no weight moves: layers are asked for by digest, or mounted. The result is the image that a
     bake on the new base would make.
     """
-    console = Console(stderr=True)
+    console = people_console(stderr=True)
     with told(console, interrupted="interrupted: no tag was changed", as_json=as_json):
         request = RebaseRequest(
             image=image,

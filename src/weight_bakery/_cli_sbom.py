@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from weight_bakery._attach import attached_to, read_attached
 from weight_bakery._cli_common import credentials_from_environment, docker_folder, told
@@ -14,6 +13,7 @@ from weight_bakery._lock import lock_target, read_lock
 from weight_bakery._references import LayoutReference, RegistryReference, parse_image
 from weight_bakery._registry import RegistryStore
 from weight_bakery._sbom import PROVENANCE_TYPE, SBOM_TYPE, provenance, sbom
+from weight_bakery._show import people_console
 from weight_bakery._status_registry import open_to_read
 
 _EPILOG = """
@@ -38,7 +38,7 @@ def sbom_command(image: str, wants_provenance: bool, lock: Path, as_json: bool) 
     Its bytes are verified by digest. A layout has no place for attached documents: for an image there the same
     document is made from the lock file.
     """
-    with told(Console(stderr=True), as_json=as_json):
+    with told(people_console(stderr=True), as_json=as_json):
         reference = parse_image(image, option="IMAGE")
         if isinstance(reference, LayoutReference):
             content = _from_lock(reference, lock, wants_provenance=wants_provenance)

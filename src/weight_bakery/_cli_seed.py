@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import get_args
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from weight_bakery._cli_common import Size, docker_folder, told
@@ -13,7 +12,7 @@ from weight_bakery._request import as_json_line
 from weight_bakery._seed import plan_seed, seed_volume
 from weight_bakery._seed_request import CACHE_PREFIX, SeedPlan, SeedReceipt, SeedRequest
 from weight_bakery._seed_s3 import ACCESS_KEY_VARIABLE, SECRET_KEY_VARIABLE
-from weight_bakery._show import display, human_size
+from weight_bakery._show import display, human_size, people_console
 
 _WORDS = {"present": "there already", "check": "there, to be read back", "resume": "partly sent", "send": "to send"}
 _EPILOG = f"""
@@ -79,7 +78,7 @@ def seed_command(
     No pod is needed. Files are streamed from their source and verified; what is there already is not sent again, and
     a run that was ended goes on where it stopped. refs/main is written last.
     """
-    console = Console(stderr=True)
+    console = people_console(stderr=True)
     if target is not None and model is not None:
         raise click.UsageError("give either TARGET or --model")
     interrupted = "interrupted: refs/main is what it was; parts that have arrived are kept for the next run"
@@ -115,7 +114,7 @@ def _print_plan(plan: SeedPlan, *, as_json: bool) -> None:
     if as_json:
         click.echo(as_json_line(plan))
         return
-    console = Console()
+    console = people_console()
     table = Table("file", "size", "", title=f"{plan.repository}  {plan.revision}", title_justify="left")
     for file in plan.files:
         word = _WORDS[file.state] + (f" ({human_size(file.there)})" if file.there else "")

@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from weight_bakery._cli_common import credentials_from_environment, default_cache, docker_folder, told
+from weight_bakery._show import people_console
 from weight_bakery._status import Status, bake_status
 from weight_bakery._status_words import PARTS, Deployed, StatusRequest
 
@@ -50,7 +50,7 @@ def status_command(read_stack: StackReader | None = None) -> click.Command:
         Is there a newer commit, or did the folder change? Are manifest, tag and all blobs still there? Does the stack
         run this very digest? Every difference is told with what to do about it.
         """
-        console = Console(stderr=True)
+        console = people_console(stderr=True)
         with told(console, exit_code=2, as_json=as_json):
             parts = tuple(part for part in PARTS if not only or part in only)
             deployed = read_stack(stack) if read_stack is not None and stack is not None else None
@@ -77,7 +77,7 @@ def status_command(read_stack: StackReader | None = None) -> click.Command:
 
 
 def _print(found: Status) -> None:
-    console = Console()
+    console = people_console()
     for target in found.targets:
         table = Table("part", "", "what was found", title=f"{target.target}@{target.digest[:19]}", title_justify="left")
         for finding in target.findings:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import IO, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -36,6 +36,11 @@ def human_size(size: int) -> str:
     return f"{value:.2f} GiB"
 
 
+def people_console(file: IO[str] | None = None, **options: Any) -> Console:
+    """A console that prints names as they are: `:o:` in an image's name is no emoji, `[red]` in a file's no style."""
+    return Console(file=file, markup=False, emoji=False, **options)
+
+
 class ProgressDisplay:
     """A `Progress` callable and a context manager; call it with events between enter and exit."""
 
@@ -43,7 +48,7 @@ class ProgressDisplay:
         self._console = console
         self._bars = console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}", justify="left"),
+            TextColumn("{task.description}", justify="left", markup=False),
             BarColumn(bar_width=28),
             DownloadColumn(binary_units=True),
             Speed(),

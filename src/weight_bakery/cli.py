@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import get_args
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from redaction import redact
@@ -31,7 +30,7 @@ from weight_bakery._cli_seed import seed_command
 from weight_bakery._cli_status import status_command
 from weight_bakery._references import SourceChoice
 from weight_bakery._request import BakePlan, BakeReceipt, BakeRequest, as_json_line
-from weight_bakery._show import ProgressDisplay, display, human_size
+from weight_bakery._show import ProgressDisplay, display, human_size, people_console
 from weight_bakery._sign import signer
 
 __all__ = [
@@ -138,7 +137,7 @@ def bake_command(
         return
     if model is None or to is None:
         raise click.MissingParameter(ctx=context, param_type="option", param_hint="--to" if model else "--model")
-    console = Console(stderr=True)
+    console = people_console(stderr=True)
     with told(console, interrupted=_INTERRUPTED, as_json=as_json):
         request = BakeRequest(
             model=model,
@@ -174,7 +173,7 @@ def _print_plan(plan: BakePlan, *, as_json: bool) -> None:
     if as_json:
         click.echo(as_json_line(plan))
         return
-    console = Console()
+    console = people_console()
     files = Table(
         "file", "size", "", title=redact(f"{plan.model}  {plan.revision or ''}".strip()), title_justify="left"
     )

@@ -80,6 +80,18 @@ def test_a_dry_run_moves_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Tiny"]
 
 
+def test_a_dry_run_lists_names_as_they_are(tmp_path: Path) -> None:
+    """What looks like a style or an emoji in a file's or an image's name is neither."""
+    folder = write_model(tmp_path / "Tiny")
+    (folder / "a[").mkdir()
+    (folder / "a[" / "x].json").write_text("{}")
+    (folder / "[red]b.json").write_text("{}")
+    done = run(tmp_path, "--model", "Tiny", "--to", "oci:o:v1", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for name in ("a[/x].json", "[red]b.json", "oci:o:v1"):
+        assert name in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

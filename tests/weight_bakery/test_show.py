@@ -12,7 +12,7 @@ from tests.weight_bakery.support import write_model
 from weight_bakery import BakeRequest, bake
 from weight_bakery._events import LayerAdvanced, LayerFinished, LayerPlanned, Note, Planned
 from weight_bakery._meter import Meter
-from weight_bakery._show import JsonLines, ProgressDisplay
+from weight_bakery._show import JsonLines, ProgressDisplay, people_console
 
 LAYERS = (LayerPlanned(0, "weights", "a.safetensors", 1000), LayerPlanned(1, "files", "config", 200))
 DOC = Path(__file__).resolve().parents[2] / "docs/bake-json.md"
@@ -122,3 +122,15 @@ def test_seeding_speaks_of_files() -> None:
     assert "layer" not in text.getvalue() + json.dumps(lines)
     assert [(line["event"], line.get("file")) for line in lines] == [("planned", None), ("progress", 0), ("file", 0)]
     assert [entry["file"] for entry in lines[0]["files"]] == [layer.index for layer in LAYERS]
+
+
+def test_names_are_shown_as_they_are() -> None:
+    """Brackets and colons of file and image names are no styles, no emoji and no reason to stop."""
+    odd = "a[/x].json"
+    out = io.StringIO()
+    with ProgressDisplay(people_console(out, force_terminal=True, width=200)) as shown:
+        shown(Planned("oci:o:v1", (LayerPlanned(0, "files", odd, 10),)))
+        shown(LayerAdvanced(0, "sending", 5))
+        shown(LayerFinished(0, "sent"))
+    assert f"{odd}: 10 B done" in out.getvalue()
+    assert "oci:o:v1" in out.getvalue()
