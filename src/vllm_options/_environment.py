@@ -72,6 +72,17 @@ class WorkerSettings:
     worker_max_body_bytes: int = 30_000_000
     """WORKER_MAX_BODY_BYTES: the largest request that the load-balancer and Pod modes read (RunPod's own limit is
     30 MB)."""
+    worker_max_tokens: int = 0
+    """WORKER_MAX_TOKENS: the most tokens that one request may ask for, over all its answers and prompts; 0 is no limit."""
+    worker_require_max_tokens: bool = False
+    """WORKER_REQUIRE_MAX_TOKENS: refuse requests that do not say how long their answer may be; WORKER_MAX_TOKENS
+    implies it."""
+    worker_allowed_models: frozenset[str] = frozenset()
+    """WORKER_ALLOWED_MODELS: names, between commas, that requests may call models by (adapters too); without it all."""
+    worker_tag_rate: int = 0
+    """WORKER_TAG_RATE: requests a minute that one feature or one user may send to this worker; 0 is no limit."""
+    worker_metrics_interval: float = 60.0
+    """WORKER_METRICS_INTERVAL: seconds between the log's lines of figures in queue mode; 0 is none."""
     base_path: str | None = None
     """BASE_PATH: the Hugging Face cache lies in its huggingface-cache/hub."""
     vllm_extra_args: tuple[str, ...] = ()
@@ -163,11 +174,16 @@ class _Reader:
             worker_api_key=self.environ.get("WORKER_API_KEY"),
             worker_allow_no_key=self._yes_or_no("WORKER_ALLOW_NO_KEY", False),
             worker_max_body_bytes=self._whole("WORKER_MAX_BODY_BYTES", 1) or WorkerSettings.worker_max_body_bytes,
+            worker_max_tokens=self._whole("WORKER_MAX_TOKENS", 0) or 0,
+            worker_require_max_tokens=self._yes_or_no("WORKER_REQUIRE_MAX_TOKENS", False),
+            worker_allowed_models=self._names("WORKER_ALLOWED_MODELS"),
+            worker_tag_rate=self._whole("WORKER_TAG_RATE", 0) or 0,
+            worker_metrics_interval=self._seconds(
+                "WORKER_METRICS_INTERVAL", WorkerSettings.worker_metrics_interval, may_be_0=True
+            ),
             base_path=self.environ.get("BASE_PATH"),
             vllm_extra_args=self._words("VLLM_EXTRA_ARGS"),
-            worker_ignore_env=frozenset(
-                name.strip() for name in self.environ.get("WORKER_IGNORE_ENV", "").split(",") if name.strip()
-            ),
+            worker_ignore_env=self._names("WORKER_IGNORE_ENV"),
         )
 
     def _sequences(self) -> int | None:
@@ -185,7 +201,14 @@ class _Reader:
         self._problem(name, f"{text!r} is not a whole number {span}")
         return None
 
-    def _seconds(self, name: str, default: float) -> float:
+    def _names(self, name: str) -> frozenset[str]:
+        text = self.environ.get(name, "")
+        names = frozenset(part.strip() for part in text.split(",") if part.strip())
+        if text and not names:
+            self._problem(name, f"{text!r} names nothing", "leave it unset")
+        return names
+
+    def _seconds(self, name: str, default: float, may_be_0: bool = False) -> float:
         text = self.environ.get(name)
         if text is None:
             return default
@@ -193,9 +216,9 @@ class _Reader:
             value = float(text)
         except ValueError:
             value = -1.0
-        if 0 < value < 1e9:
+        if 0 < value < 1e9 or (may_be_0 and value == 0):
             return value
-        self._problem(name, f"{text!r} is not a number of seconds above 0")
+        self._problem(name, f"{text!r} is not a number of seconds {'from' if may_be_0 else 'above'} 0")
         return default
 
     def _yes_or_no(self, name: str, default: bool) -> bool:

@@ -107,6 +107,30 @@ def test_all_mistakes_are_told_at_once() -> None:
     }  # fmt: skip
 
 
+def test_limits_are_read() -> None:
+    """Off unless asked for; 0 is off too, and what is no limit is refused."""
+    off = read().settings
+    assert (off.worker_max_tokens, off.worker_require_max_tokens, off.worker_tag_rate) == (0, False, 0)
+    assert (off.worker_allowed_models, off.worker_metrics_interval) == (frozenset(), 60)
+    plan = read(
+        WORKER_MAX_TOKENS="4096", WORKER_REQUIRE_MAX_TOKENS="true", WORKER_ALLOWED_MODELS="a, b/c ,",
+        WORKER_TAG_RATE="0", WORKER_METRICS_INTERVAL="0",
+    )  # fmt: skip
+    assert told(plan) == []
+    assert (plan.settings.worker_max_tokens, plan.settings.worker_require_max_tokens) == (4096, True)
+    assert plan.settings.worker_allowed_models == {"a", "b/c"}
+    assert (plan.settings.worker_tag_rate, plan.settings.worker_metrics_interval) == (0, 0)
+    assert not [name for name in plan.environment if name.startswith("WORKER_")]
+    wrong = read(
+        WORKER_MAX_TOKENS="-1", WORKER_REQUIRE_MAX_TOKENS="often", WORKER_ALLOWED_MODELS=" , ", WORKER_TAG_RATE="1.5",
+        WORKER_METRICS_INTERVAL="-3",
+    )  # fmt: skip
+    assert {problem.name for problem in wrong.problems} == {
+        "WORKER_MAX_TOKENS", "WORKER_REQUIRE_MAX_TOKENS", "WORKER_ALLOWED_MODELS", "WORKER_TAG_RATE",
+        "WORKER_METRICS_INTERVAL",
+    }  # fmt: skip
+
+
 def test_reserved_names_have_no_effect_and_say_so() -> None:
     """The platform sets PORT by itself: that is no mistake."""
     plan = read(PORT="80", HOST="0.0.0.0", API_KEY="x", VLLM_API_KEY="secret")
