@@ -149,7 +149,7 @@ async def _opened(request: BakeRequest, *, create: bool, progress: Progress) -> 
             locked=locked,
             caches=tuple(caches),
         )
-        yield _Job(request, parts, store, cache, threads, progress)
+        yield _Job(request, parts, store, cache, threads, progress, told)
     finally:
         source.close()
         for opened in stores:
@@ -174,7 +174,9 @@ class _Job:
         cache: DigestCache,
         threads: Threads,
         progress: Progress,
+        told: Sequence[str],
     ) -> None:
+        self._told = told
         self._request = request
         self._parts = parts
         self._store_or_none = store
@@ -230,7 +232,20 @@ class _Job:
             gated=parts.inventory.gated,
             digest=None if known is None else self._documents(known)[-1].digest,
             standing=standing.digest if standing else None,
+            notes=await self._left_out(known),
         )
+
+    async def _left_out(self, known: Sequence[tuple[BuiltLayer, dict[str, str]]] | None) -> tuple[str, ...]:
+        """A line for each set of caches that the target's image has and this bake would not keep."""
+        parts = self._parts
+        files = [] if known is None else locked_files(parts.selection.files, parts.name, known)
+        other_model = fitting_model(parts.caches, files)[1] if known is not None else []
+        lost = (
+            await lost_caches(parts.locked, parts.target, self._request.lock, self._store)
+            if self._store_or_none
+            else []
+        )
+        return (*self._told, *other_model, *lost)
 
     async def run(self) -> BakeReceipt:
         """Put every layer in place, then config, manifest, tag and lock entry, in this order."""

@@ -172,4 +172,9 @@ async def lost_caches(
     entry = locked.images.get(lock_target(target, lock)) if locked and lock else None
     named = {item.id for item in entry.caches} if entry else set()
     lost = [item for item in noted_caches(notes) if item.id not in named]
-    return [f"{title(item)} are left out: weights.lock does not name them; harvest them again" for item in lost]
+    why = (
+        f"{lock.name} does not name them; harvest them again"
+        if lock
+        else "no lock file names them; keep one (--lock) and harvest again"
+    )
+    return [f"{title(item)} are left out: {why}" for item in lost]

@@ -106,6 +106,8 @@ class BakePlan:
     """The image's digest, where every layer's is known beforehand."""
     standing: str | None = None
     """Digest of what the target's tag names now."""
+    notes: tuple[str, ...] = ()
+    """What the bake would leave out that the target's image has."""
 
     @property
     def size(self) -> int:

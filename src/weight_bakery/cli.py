@@ -192,6 +192,8 @@ def _print_plan(plan: BakePlan, *, as_json: bool) -> None:
     console.print(layers)
     if plan.licence or plan.gated:
         console.print(f"licence {plan.licence or 'unknown'}, gated {plan.gated or 'unknown'}", highlight=False)
+    for note in plan.notes:
+        console.print(redact(note), highlight=False, soft_wrap=True)
     sums = {"there already": plan.reused, "to mount": plan.to_mount, "to send": plan.to_send,
             "known after reading": plan.undecided}  # fmt: skip
     parts = ", ".join(f"{human_size(size)} {word}" for word, size in sums.items() if size)

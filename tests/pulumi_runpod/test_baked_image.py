@@ -15,7 +15,9 @@ from google.protobuf import empty_pb2
 from pulumi_runpod.provider.values import UNKNOWN, Properties
 from tests.pulumi_runpod.engine_player import CheckFailed, Player, State, engine
 from tests.support.tools import built_tool, running_registry
+from tests.weight_bakery.caches import archive_for, key_for
 from tests.weight_bakery.support import Layout, write_files, write_model, write_package
+from weight_bakery import HarvestRequest, harvest
 
 PROGRAM = {"model": "./model", "to": "oci:images:v1", "workerCode": ["worker"], "lock": "weights.lock"}
 
@@ -130,6 +132,23 @@ async def test_refresh_notices_a_moved_and_a_missing_tag(player: Player, project
     # Without a refresh the plan sees it as well.
     assert await player.up(state, PROGRAM) == "update"
     assert Layout(project / "images").tags() == {"v1": right}
+
+
+async def test_a_preview_says_that_harvested_caches_would_go(player: Player, project: Path) -> None:
+    """Somebody harvested without this program's lock file: `up` would take the caches away, and says so beforehand."""
+    state = State("BakedImage", "weights")
+    program = {key: value for key, value in PROGRAM.items() if key != "lock"}
+    await player.up(state, program)
+    volume = project / "volume"
+    volume.mkdir()
+    archive_for(volume, key_for(model="model"))
+    image = f"oci:{project}/images:v1"
+    await asyncio.to_thread(harvest, HarvestRequest(image, str(volume), lock=project / "none.lock"))
+    await player.configure({})  # the next run
+    player.logs.clear()
+    await preview(player, state, program)
+    (line,) = [line for line in player.logs if "are left out" in line]
+    assert line.endswith("no lock file names them; keep one (lock) and harvest again")
 
 
 async def test_what_stands_somewhere_can_be_looked_up(player: Player) -> None:

@@ -4,6 +4,7 @@ import json
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,8 +169,22 @@ def test_a_bake_without_the_harvests_lock_says_what_it_leaves_out(ground: Ground
     archive = archive_for(ground.volume, key_for())
     harvest(ground.harvest())
     ground.lock.write_bytes(old)
+    plan = plan_bake(ground.request())
     assert bake(ground.request(), progress=ground.listen).digest == before.digest
-    assert [note for note in ground.notes if archive.stem in note and "weights.lock does not name them" in note]
+    told = [note for note in ground.notes if archive.stem in note and "weights.lock does not name them" in note]
+    assert told
+    assert plan.notes == tuple(told), "a plan says it before it happens"
+    assert plan_bake(ground.request()).notes == ()
+
+
+def test_a_bake_without_a_lock_says_that_nothing_names_the_caches(ground: Ground) -> None:
+    """The advice is a lock file, not one more harvest."""
+    request = replace(ground.request(), lock=None)
+    bake(request)
+    archive_for(ground.volume, key_for())
+    harvest(ground.harvest())
+    (note,) = plan_bake(request).notes
+    assert note.endswith("are left out: no lock file names them; keep one (--lock) and harvest again")
 
 
 def test_a_bake_with_another_config_or_name_drops_caches_with_a_word(ground: Ground) -> None:

@@ -86,6 +86,8 @@ class Expected:
     to_send: int | None = None
     reused: int | None = None
     why_unknown: str = ""
+    notes: tuple[str, ...] = ()
+    """What the image under the tag has and this bake would not keep."""
 
     @property
     def is_there(self) -> bool:
@@ -157,7 +159,15 @@ async def expected(inputs: Properties, root: Path) -> Expected:
         return from_lock(request, target, in_our_words(error))
     reused = plan.reused + _mountable(plan, request)
     return Expected(
-        target, plan.digest, plan.revision, plan.standing, plan.size, len(plan.layers), plan.size - reused, reused
+        target,
+        plan.digest,
+        plan.revision,
+        plan.standing,
+        plan.size,
+        len(plan.layers),
+        plan.size - reused,
+        reused,
+        notes=tuple(in_our_words_of(note) for note in plan.notes),
     )
 
 
@@ -313,7 +323,12 @@ def _mountable(plan: BakePlan, request: BakeRequest) -> int:
 
 def in_our_words(error: BakeryError) -> str:
     """The message, with this resource's properties for the options of the command that it names."""
-    return re.sub(_OPTION, lambda found: _property(found.group(1)), one_line(str(error)))
+    return in_our_words_of(str(error))
+
+
+def in_our_words_of(text: str) -> str:
+    """A line of the bakery's, likewise."""
+    return re.sub(_OPTION, lambda found: _property(found.group(1)), one_line(text))
 
 
 def _refused(error: BadRequest) -> Refused:

@@ -78,6 +78,8 @@ class BakedImageController(Controller):
         await self.session.engine.status(call.urn, expected.told())
         if not expected.why_unknown:
             await self.session.engine.info(call.urn, expected.told())
+        for note in expected.notes:
+            await self.session.engine.warning(call.urn, note)
         return outputs | {key: value for key, value in known.items() if value is not None}
 
     async def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
@@ -159,7 +161,7 @@ class BakedImageController(Controller):
                         Code.DEADLINE_EXCEEDED,
                     )
                 while meter.notes:
-                    await self.session.engine.info(call.urn, meter.notes.popleft())
+                    await self.session.engine.info(call.urn, bakery.in_our_words_of(meter.notes.popleft()))
                 if not task.done():
                     await self.session.engine.status(call.urn, meter.line())
         finally:
