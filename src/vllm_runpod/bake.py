@@ -1,7 +1,7 @@
 """`vllm-runpod bake`: the bakery's own command, with what a project folder already knows filled in.
 
-In a project the worker's layers and the base image go without saying; outside one, and in scripts/bake_weights.py, the
-caller names everything.
+In this deployment's project (it has images/vllm-baked/pins.json) the worker's layers and the base image go without
+saying; elsewhere, in anybody's Pulumi project too, and in scripts/bake_weights.py, the caller names everything.
 """
 
 import copy
@@ -33,6 +33,8 @@ def command() -> click.Command:
             project = find_project(Path(context.find_root().obj or "."))
         except NotAProject:
             return inner(**options)
+        if not (project.root / PINS).is_file():
+            return inner(**options)  # somebody's own Pulumi project, which has no worker to put in
         try:
             filled = with_project_defaults(options, project)
         except CommandError as error:

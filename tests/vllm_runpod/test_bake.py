@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tests.weight_bakery.support import write_model
 from vllm_runpod.bake import PINS, command, pinned_base, with_project_defaults
 from vllm_runpod.errors import CommandError, SetupMissing
 from vllm_runpod.project import Project
@@ -76,3 +77,13 @@ def test_whoever_reads_json_reads_what_is_missing_too(tmp_path: Path, monkeypatc
     assert (error["event"], error["kind"], error["exit_code"]) == ("error", "SetupMissing", 1)
     assert error["text"] == "the worker's packages (.local/worker-layer) are missing"
     assert error["remedy"] == "`make worker-layer` makes them"
+
+
+def test_in_somebody_elses_project_nothing_is_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Pulumi project of one's own has no worker here and no `make` that would make its packages."""
+    write_model(tmp_path / "model")
+    (tmp_path / "Pulumi.yaml").write_text("name: theirs\nruntime: python\n")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(command(), ["--model", "./model", "--to", "oci:images:v1", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "nothing was moved" in done.output
