@@ -11,11 +11,13 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from vllm_worker._errors import EngineError
 from vllm_worker._log import write_line
+from vllm_worker._remedies import find_remedy
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-TAIL_LINES = 400
+TAIL_LINES = 1000
 LINE_BYTES = 16 * 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -151,6 +153,14 @@ class Engine:
         if not found:
             found = [text for line in reversed(lines) if (text := _PREFIX.sub("", line).strip())][:3]
         return " | ".join(text[:500] for text in reversed(found)) or "it wrote nothing"
+
+    def failure(self, how: str) -> EngineError:
+        """The error that says how vLLM ended, why if that can be told, and what it said itself."""
+        said = self.last_errors()
+        remedy = find_remedy("\n".join(_PREFIX.sub("", line) for line in list(self._tail)))
+        if remedy is None:
+            return EngineError(f"{how}: {said}")
+        return EngineError(f"{how}: {remedy} (its last errors: {said})", remedy)
 
     def stop(self, grace_s: float = 5.0) -> None:
         """End vLLM and everything in its process group: a polite signal, then after `grace_s` a kill."""

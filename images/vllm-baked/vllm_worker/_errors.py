@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from vllm_worker._remedies import Remedy
+
 STATUS_TYPES = {
     400: "BadRequestError",
     401: "AuthenticationError",
@@ -23,6 +25,16 @@ class WorkerError(Exception):
 
 class EngineError(WorkerError):
     """vLLM does not start, or died; the message is the one line that the log closes with."""
+
+    def __init__(self, message: str, remedy: Remedy | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        """What was recognised in it."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The same, for programs that read the log."""
+        return {} if self.remedy is None else {"cause": self.remedy.cause, "remedy": self.remedy.remedy}
 
 
 class ApiError(WorkerError):

@@ -33,7 +33,7 @@ async def wait_healthy(
         if stop():
             raise Stopped
         if engine.returncode is not None:
-            raise EngineError(f"vLLM ended with {describe(engine.returncode)} while starting: {engine.last_errors()}")
+            raise engine.failure(f"vLLM ended with {describe(engine.returncode)} while starting")
         if await health(session, address) == 200:
             return time.monotonic()
         now = time.monotonic()
@@ -93,4 +93,4 @@ async def _post(session: aiohttp.ClientSession, engine: Engine, url: str, body: 
     except TimeoutError:
         raise EngineError(f"the warm-up request took longer than {WARM_UP_S:g} s") from None
     except aiohttp.ClientError as error:
-        raise EngineError(f"vLLM broke off the warm-up request ({error}): {engine.last_errors()}") from error
+        raise engine.failure(f"vLLM broke off the warm-up request ({error})") from error

@@ -58,7 +58,7 @@ def run(environ: Mapping[str, str]) -> int:
             event("note", note)
         _work(plan, machine, stop, age_s, mode or "queue")
     except EngineError as error:
-        event("end", str(error), code=EXIT_ENGINE)
+        event("end", str(error), code=EXIT_ENGINE, **error.facts)
         return EXIT_ENGINE
     except Exception as error:  # noqa: BLE001 - the outermost edge
         text = f"{type(error).__name__}: {error}; this is a bug, please report it"

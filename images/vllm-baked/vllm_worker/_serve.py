@@ -33,7 +33,7 @@ class Supervisor:
         self._engine, self._handler, self._stop = engine, handler, stop
         self._concurrency, self._drain_s = concurrency, drain_s
         self._watch: asyncio.Task[None] | None = None
-        self.died: str | None = None
+        self.died: EngineError | None = None
 
     def concurrency(self, _current: int) -> int:
         """The SDK's `concurrency_modifier`."""
@@ -83,22 +83,23 @@ class Supervisor:
         returncode = self._engine.returncode
         # What its other processes hold open would keep its last words back.
         await asyncio.to_thread(self._engine.stop, 0)
-        self.died = (
+        self.died = self._engine.failure(
             f"vLLM ended with {describe(returncode if returncode is not None else 0)} and {self._handler.active} jobs "
-            f"in hand; its last errors: {self._engine.last_errors()}"
+            "in hand"
         )
         deadline = time.monotonic() + LAST_WORDS_S
         while self._handler.speaking and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(WATCH_S)
 
 
-def _exit_soon(engine: Engine, limit_s: float, died: str | None) -> None:
+def _exit_soon(engine: Engine, limit_s: float, died: EngineError | None) -> None:
     """Leave even if something in the SDK's loop refuses to be cancelled."""
 
     def leave() -> None:
         engine.stop(grace_s=0)
         code = 0 if died is None else 1
-        event("end", died or f"ended by force {limit_s:g} s after the last job", code=code)
+        facts = {} if died is None else died.facts
+        event("end", str(died or f"ended by force {limit_s:g} s after the last job"), code=code, **facts)
         os._exit(code)
 
     timer = threading.Timer(limit_s, leave)
@@ -119,4 +120,4 @@ def serve(start: Callable[[dict[str, object]], None], supervisor: Supervisor, ha
     with contextlib.suppress(asyncio.CancelledError):
         start(config)
     if supervisor.died is not None:
-        raise EngineError(supervisor.died)
+        raise supervisor.died

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 from vllm_worker._client import Address, health, open_session
 from vllm_worker._engine import Engine
-from vllm_worker._errors import EngineError
 from vllm_worker._front import Front
 from vllm_worker._log import event
 from vllm_worker._ready import describe
@@ -40,11 +39,11 @@ async def serve_http(
             return
         front.state = "dead"
         await asyncio.to_thread(engine.stop, 0)
-        message = f"{died} with {front.active} requests in hand; its last errors: {engine.last_errors()}"
+        failure = engine.failure(f"{died} with {front.active} requests in hand")
         deadline = time.monotonic() + LAST_WORDS_S
         while front.active and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(WATCH_S)
-        raise EngineError(message)
+        raise failure
 
 
 async def _until_over(engine: Engine, address: Address, stop: StopRequest) -> str | None:
