@@ -177,6 +177,8 @@ class Endpoint(pulumi.CustomResource):
         if template is None and (known := _registration.owner_of(template_id)) is not None:
             # `template_id=template.id` means the same as `template=template`.
             template, template_id = cast(Template, known), None
+        if template is not None:
+            _registration.a_template(template, Template, f"Endpoint {resource_name!r}")
         properties = _registration.properties(
             _Properties,
             f"Endpoint {resource_name!r}",

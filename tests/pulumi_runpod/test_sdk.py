@@ -69,6 +69,42 @@ async def test_a_list_for_a_map_is_one_line(registered: list[Any], wrong: dict[s
     runpod.Endpoint("llm", **right, env={"A": "1"}, gpu={"pools": ["ADA_24"]}, entrypoint=["a"])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"env": {8000: "x"}}, "env: the key 8000 must be text"),
+        ({"env": {"A": object()}}, "env.A: a value of type object cannot be sent"),
+        ({"image": b"i"}, "image: a value of type bytes cannot be sent"),
+        ({"ports": ["80/http", b"x"]}, r"ports\[1\]: a value of type bytes cannot be sent"),
+        ({"gpu": {"pools": {"ADA_24"}}}, "gpu.pools: a value of type set cannot be sent"),
+        ({"ready_probe": {"body": [{1: 2}]}}, r"ready_probe.body\[0\]: the key 1 must be text"),
+        ({"template": "abc"}, "template: must be a Template, not a str; an id goes to template_id"),
+    ],
+)
+async def test_what_the_sdk_cannot_send_is_one_line(registered: list[Any], wrong: dict[str, Any], told: str) -> None:
+    """The SDK's own words name neither resource nor property, or hide them in a traceback."""
+    right: dict[str, Any] = {"type": "QUEUE", "image": "i", "scaling": {"type": "QUEUE_DELAY", "queue_delay": 4}}
+    with pytest.raises(pulumi.RunError, match=f"^Endpoint 'llm': {told}$"):
+        runpod.Endpoint("llm", **right | wrong)
+
+
+async def test_what_the_sdk_can_send_passes(registered: list[Any]) -> None:
+    """Outputs, awaitables, tuples, enums, nothing."""
+
+    async def later() -> str:
+        return "i"
+
+    endpoint = runpod.Endpoint(
+        "llm",
+        type=runpod.EndpointType.QUEUE,
+        image=later(),
+        ports=("80/http", pulumi.Output.from_input("81/http")),
+        env={"A": pulumi.Output.secret("1"), "B": None},  # type: ignore[dict-item]
+        scaling=pulumi.Output.from_input({"type": "QUEUE_DELAY", "queue_delay": 4}),
+    )
+    assert await known(endpoint.id) == "llm-id"
+
+
 async def test_names_are_translated_and_env_is_not(registered: list[Any]) -> None:
     """snake_case becomes camelCase in properties, nested dictionaries and classes; keys of maps stay."""
     endpoint = runpod.Endpoint(

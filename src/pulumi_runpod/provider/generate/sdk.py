@@ -253,6 +253,8 @@ def _resource_class(resource: Resource) -> str:
         text += "        if template is None and (known := _registration.owner_of(template_id)) is not None:\n"
         text += "            # `template_id=template.id` means the same as `template=template`.\n"
         text += "            template, template_id = cast(Template, known), None\n"
+        text += "        if template is not None:\n"
+        text += '            _registration.a_template(template, Template, f"Endpoint {resource_name!r}")\n'
     text += "        properties = _registration.properties(\n            _Properties,\n"
     text += f'            f"{resource.name} {{resource_name!r}}",\n'
     text += _assignments(arguments)
