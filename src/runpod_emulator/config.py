@@ -61,6 +61,16 @@ class Timing:
     """Between SIGTERM and SIGKILL when a worker is stopped (our assumption)."""
     restart_backoff_s: float = 2.0
     """First pause before a failed worker is replaced; doubles per failure (our assumption)."""
+    health_interval_s: float = 1.0
+    """Between two health checks of a load balancer's worker (our assumption)."""
+    health_timeout_s: float = 5.0
+    """A health check that takes longer counts as none (our assumption)."""
+    worker_wait_s: float = 120.0
+    """How long a request to a load balancer waits for a worker (§2.2: 2 min)."""
+    affinity_wait_s: float = 300.0
+    """The same for one that insists on a certain worker (§2.2: about 5 min)."""
+    balanced_request_s: float = 330.0
+    """How long a worker may take for one request to a load balancer (§2.2: 5.5 min)."""
     webhook_retry_s: float = 10.0
     """Pause between the attempts of a webhook (§2.7: 2 more tries, 10 s apart)."""
     log_heartbeat_s: float = 15.0

@@ -41,10 +41,10 @@ class Running(Protocol):
 
 
 def real_planes() -> Sequence[Plane]:
-    """Control, job and worker plane. Imported here so that each plane can be tested without the others."""
-    from runpod_emulator import jobs, workers
+    """Control, job and worker plane, load balancer. Imported here so that each can be tested without the others."""
+    from runpod_emulator import balancer, jobs, workers
 
-    return (control.add_routes, jobs.add_routes, workers.add_routes)
+    return (control.add_routes, jobs.add_routes, workers.add_routes, balancer.add_routes)
 
 
 def build_app(ctx: Context, *, planes: Sequence[Plane] | None = None) -> web.Application:

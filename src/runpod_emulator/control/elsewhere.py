@@ -26,10 +26,6 @@ async def _builds(_request: web.Request) -> web.Response:
     _not_emulated("builds from a repository are")
 
 
-async def _load_balancer(_request: web.Request) -> web.Response:
-    _not_emulated("requests through the load balancer are")
-
-
 async def _whole_resource(request: web.Request) -> web.Response:
     _not_emulated(f"/v2/{request.match_info['resource']} is")
 
@@ -62,8 +58,6 @@ def add_delegation_routes(app: web.Application) -> None:
 def add_routes(app: web.Application) -> None:
     app.router.add_route("*", "/v2/serverless/{id}/builds", _builds)
     app.router.add_route("*", "/v2/serverless/{id}/builds/{tail:.+}", _builds)
-    app.router.add_route("*", "/lb/{id}", _load_balancer)
-    app.router.add_route("*", "/lb/{id}/{tail:.*}", _load_balancer)
     for segment in sorted(RESERVED_SEGMENTS):
         handler = _nothing_here if segment in _EMULATED else _whole_resource
         app.router.add_route("*", f"/v2/{{resource:{segment}}}", handler)

@@ -5,6 +5,7 @@ a job changes state only in `JobBook`. May import the emulator's context, config
 `redaction`; nothing of the worker plane or the scaler, which observe the book.
 """
 
+from runpod_emulator.jobs._access import admit, still_connected
 from runpod_emulator.jobs._book import LOST_JOB_RETRIES, JobBook, JobObserver
 from runpod_emulator.jobs._model import Demand, Job, JobCounts, JobStatus, Submission
 from runpod_emulator.jobs._request import SYNC_LIMIT, JobRequestError, parse_json, read_limited
@@ -24,6 +25,8 @@ __all__ = [
     "Submission",
     "Webhooks",
     "add_routes",
+    "admit",
     "parse_json",
     "read_limited",
+    "still_connected",
 ]

@@ -116,6 +116,14 @@ class _Routes:
         for worker in self._ctx.fleet.workers(endpoint.id):
             workers[WORKER_KEYS[worker.status]] += 1
         workers["ready"] = workers["idle"] + workers["running"]
+        if endpoint.type == "LOAD_BALANCER":
+            # One whose process runs counts as running before it is ready (seen live: running 1, ready 0).
+            starting = sum(
+                worker.status == "INITIALIZING" and worker.started_at is not None
+                for worker in self._ctx.fleet.workers(endpoint.id)
+            )
+            workers["initializing"] -= starting
+            workers["running"] += starting
         jobs = {
             "completed": counts.completed,
             "failed": counts.failed,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_plus
 
+from runpod_emulator.balancer import http_env
 from runpod_emulator.context import Context
 from runpod_emulator.control.catalog_data import DATA_CENTERS, GPUS
 from runpod_emulator.model import ContainerSpec, Endpoint
@@ -71,17 +72,8 @@ def container_spec(endpoint: Endpoint, session: WorkerSession, placement: Placem
 
 def platform_env(endpoint: Endpoint, session: WorkerSession, placement: Placement, ctx: Context) -> Mapping[str, str]:
     """What RunPod injects. `$ID` and `$RUNPOD_POD_ID` go through literally: the SDK replaces them itself."""
-    base = f"{ctx.base_url}/v2/{endpoint.id}"
-    query = f"?gpu={quote_plus(placement.gpu_type_id or 'CPU')}"
-    # The SDK divides by 1000 and sleeps that many seconds; below 1000 its ping process dies (§3.1).
-    interval_ms = max(1000, round(ctx.config.timing.ping_interval_s * 1000))
     env = {
-        "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID{query}",
-        "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID{query}",
-        "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID{query}",
-        "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID{query}",
-        "RUNPOD_PING_INTERVAL": str(interval_ms),
-        "RUNPOD_AI_API_KEY": session.key,
+        **(_queue_env(endpoint, session, placement, ctx) if session.http is None else http_env(endpoint, session.http)),
         "RUNPOD_POD_ID": session.worker_id,
         "RUNPOD_POD_HOSTNAME": f"{session.worker_id}-local",
         "RUNPOD_ENDPOINT_ID": endpoint.id,
@@ -97,6 +89,23 @@ def platform_env(endpoint: Endpoint, session: WorkerSession, placement: Placemen
         if name not in endpoint.env:
             env[name] = "true"
     return env
+
+
+def _queue_env(endpoint: Endpoint, session: WorkerSession, placement: Placement, ctx: Context) -> dict[str, str]:
+    """Where the SDK takes its jobs from. Load balancers' workers get none of it (our assumption): a worker that has to
+    find out what it is part of tells by it."""
+    base = f"{ctx.base_url}/v2/{endpoint.id}"
+    query = f"?gpu={quote_plus(placement.gpu_type_id or 'CPU')}"
+    # The SDK divides by 1000 and sleeps that many seconds; below 1000 its ping process dies (§3.1).
+    interval_ms = max(1000, round(ctx.config.timing.ping_interval_s * 1000))
+    return {
+        "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID{query}",
+        "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID{query}",
+        "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID{query}",
+        "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID{query}",
+        "RUNPOD_PING_INTERVAL": str(interval_ms),
+        "RUNPOD_AI_API_KEY": session.key,
+    }
 
 
 def _volume_dir(placement: Placement, ctx: Context) -> Path | None:

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable
 
 from redaction import redact
+from runpod_emulator.balancer import watched
 from runpod_emulator.context import Context
 from runpod_emulator.errors import EmulatorError
 from runpod_emulator.jobs import JobBook
@@ -81,7 +82,8 @@ class Lifecycle:
             worker.image_ready_at = getattr(worker.container, "image_ready_at", None)
             if worker.phase is Phase.STARTING:
                 worker.phase = Phase.ALIVE
-            code = await self._exit_code(worker, worker.container)
+            async with watched(worker.session, self._roster, self._ctx):
+                code = await self._exit_code(worker, worker.container)
             # Its children may have outlived it; nothing is left when this returns.
             await worker.container.stop(self._ctx.config.timing.stop_grace_s if _ending(worker) else 0.0)
             expected = worker.session.restart_asked or (code == 0 and worker.session.ready)

@@ -8,8 +8,9 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
+from runpod_emulator.balancer import PortTaken, Traffic, choose_ports
 from runpod_emulator.context import Context
-from runpod_emulator.jobs import JobBook, Webhooks
+from runpod_emulator.jobs import Demand, JobBook, Webhooks
 from runpod_emulator.model import Endpoint, Json, WorkerView
 from runpod_emulator.scaler import _rules as rules
 from runpod_emulator.scaler._launch import Placement, place
@@ -30,6 +31,7 @@ class Scaler:
         self.book = JobBook(ctx.store, lambda: ctx.clock())
         self.roster = Roster(self.book, lambda: ctx.clock())
         self.roster.changed = lambda _endpoint_id: self._wake.fire()
+        self.traffic = Traffic(self.roster)
         self._webhooks = Webhooks(self.book, self._timing.webhook_retry_s, ctx.clock)
         self._lifecycle = Lifecycle(ctx, self.book, self.roster, self._ended)
         self._wake = Signal()
@@ -148,9 +150,7 @@ class Scaler:
                 self._remove(worker, "its endpoint does not exist any more")
         if not self._stopping:
             for endpoint in known:
-                # A load balancer's workers get no jobs from here, so nothing would ever make them ready or idle.
-                if endpoint.type == "QUEUE":
-                    self._scale(endpoint, now)
+                self._scale(endpoint, now)
 
     def _scale(self, endpoint: Endpoint, now: float) -> None:
         for worker in list(self._of(endpoint.id)):
@@ -158,12 +158,17 @@ class Scaler:
         present = [worker for worker in self._of(endpoint.id) if worker.present]
         wish = rules.wish(
             endpoint,
-            self.book.demand(endpoint.id, rules.queue_delay_s(endpoint)),
+            self._demand(endpoint),
             present=len(present),
             ready=sum(worker.ready for worker in present),
         )
         self._shrink(endpoint, wish, present, now)
         self._grow(endpoint, wish, now)
+
+    def _demand(self, endpoint: Endpoint) -> Demand:
+        if endpoint.type == "LOAD_BALANCER":
+            return self.traffic.demand(endpoint.id)
+        return self.book.demand(endpoint.id, rules.queue_delay_s(endpoint))
 
     def _check(self, worker: Worker, endpoint: Endpoint, now: float) -> None:
         """Let go of a worker that is outdated, broken, silent or done."""
@@ -183,7 +188,8 @@ class Scaler:
         elif not session.ready and worker.started_at is not None and now - worker.started_at >= init_s:
             self._lifecycle.fail(worker, f"not ready {init_s:.0f} s after its start (RUNPOD_INIT_TIMEOUT)")
         elif session.heard_at is not None and now - session.heard_at > self._timing.lost_after_s:
-            self._lifecycle.fail(worker, f"no ping for more than {self._timing.lost_after_s:.0f} s")
+            what = f"{session.out}, and did" if session.out else "no ping"
+            self._lifecycle.fail(worker, f"{what} for more than {self._timing.lost_after_s:.0f} s")
         elif stale or session.draining:
             # Idle ones go at once, busy ones finish first (runpod-api.md §2.4).
             session.drain()
@@ -241,9 +247,26 @@ class Scaler:
         if endpoint.id in self._no_capacity or (slots is not None and used >= slots):
             return
         placement = self._place(endpoint)
-        if self._has_room(placement.pool, placement.gpu_type_id):
+        if self._has_room(placement.pool, placement.gpu_type_id) and self._has_ports(worker, endpoint):
             worker.placement = placement
             self._lifecycle.start(worker, endpoint)
+
+    def _has_ports(self, worker: Worker, endpoint: Endpoint) -> bool:
+        """All workers share this machine's ports: one whose port is in use waits as for any other capacity."""
+        if endpoint.type != "LOAD_BALANCER":
+            return True
+        others = [other.session.http for other in self._all() if other.phase in OCCUPYING and other.session.http]
+        try:
+            worker.session.http = choose_ports(
+                endpoint.env, {port for http in others for port in (http.app, http.health)}
+            )
+        except PortTaken as error:
+            if worker.reason is None:
+                _log.warning("worker %s of endpoint %s waits: %s", worker.id, endpoint.id, error)
+            worker.reason = str(error)
+            return False
+        worker.reason = None
+        return True
 
     def _place(self, endpoint: Endpoint) -> Placement:
         return place(endpoint, self._ctx, self._has_room)

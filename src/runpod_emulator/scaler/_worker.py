@@ -10,7 +10,7 @@ from runpod_emulator.conditions import Fate
 from runpod_emulator.model import Endpoint, Json, WorkerStatus, WorkerView
 from runpod_emulator.ports import Container
 from runpod_emulator.scaler._launch import Placement
-from runpod_emulator.workers import WorkerSession
+from runpod_emulator.workers import INITIALIZING, WorkerSession
 
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -59,7 +59,8 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Could take a job now, or works on one."""
-        return self.phase is Phase.ALIVE and self.session.ready and not self.session.draining
+        session = self.session
+        return self.phase is Phase.ALIVE and session.ready and session.out is None and not session.draining
 
     @property
     def present(self) -> bool:
@@ -81,6 +82,8 @@ class Worker:
                 return None
         if not self.session.ready:
             return "INITIALIZING"
+        if self.session.out is not None:
+            return "INITIALIZING" if self.session.health == INITIALIZING else "UNHEALTHY"
         return "RUNNING" if self.busy else "IDLE"
 
     def view(self) -> WorkerView | None:
@@ -120,7 +123,8 @@ class Worker:
             "status": self.status or "STOPPING",
             "version": self.version,
             "pid": self.container.pid if self.container is not None else None,
-            "reason": self.reason,
+            "port": self.session.http.app if self.session.http is not None else None,
+            "reason": self.reason or self.session.out,
             "jobsInProgress": len(self.session.jobs),
             "jobsDone": self.session.jobs_done,
             "times": times,

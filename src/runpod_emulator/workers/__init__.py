@@ -4,7 +4,7 @@ True here: a worker's key opens only its own routes, and only jobs that were giv
 worker is stopped. May import the job plane, the emulator's context, model and ports, and the leaf `redaction`.
 """
 
-from runpod_emulator.workers._roster import MISSED_PINGS, Roster, WorkerSession
+from runpod_emulator.workers._roster import HEALTHY, INITIALIZING, MISSED_PINGS, HttpPorts, Roster, WorkerSession
 from runpod_emulator.workers._routes import add_routes
 
-__all__ = ["MISSED_PINGS", "Roster", "WorkerSession", "add_routes"]
+__all__ = ["HEALTHY", "INITIALIZING", "MISSED_PINGS", "HttpPorts", "Roster", "WorkerSession", "add_routes"]

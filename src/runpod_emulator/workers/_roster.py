@@ -18,6 +18,18 @@ MISSED_PINGS = 3
 was not stopped (both our assumptions)."""
 
 
+HEALTHY, INITIALIZING = 200, 204
+"""What a load balancer's worker says at its health check; anything else takes it out of the routing (§2.2)."""
+
+
+@dataclass(frozen=True)
+class HttpPorts:
+    """Where on this machine a load balancer's worker answers."""
+
+    app: int
+    health: int
+
+
 @dataclass
 class WorkerSession:
     """One worker as the worker plane knows it. The scaler reads it; only the roster and the routes write it."""
@@ -25,12 +37,19 @@ class WorkerSession:
     worker_id: str
     endpoint_id: str
     key: str = field(repr=False)
+    http: HttpPorts | None = None
+    """A load balancer's worker has ports and is asked for its health, instead of polling and pinging."""
     first_poll_at: float | None = None
-    """Set by the first job-take: from here on the worker is ready."""
+    """Set by the first job-take, or the first healthy answer: from here on the worker is ready."""
     first_ping_at: float | None = None
+    """First heartbeat, or first answer to a health check that is one of a worker."""
     first_job_at: float | None = None
     heard_at: float | None = None
-    """Last ping; before the first one, last poll."""
+    """Last ping, before the first one last poll; last good health check once it was healthy."""
+    health: int | None = None
+    """Status of the last health check, None where nobody answered."""
+    out: str | None = None
+    """Why it gets no requests just now although it was healthy before."""
     idle_since: float | None = None
     draining: bool = False
     """Gets no more jobs."""
@@ -42,7 +61,7 @@ class WorkerSession:
     """Why it has to be replaced, in its own or our words."""
     jobs_done: int = 0
     jobs: dict[str, int] = field(default_factory=dict)
-    """Its jobs in progress, and how many pings in a row left them out."""
+    """Its jobs in progress, and how many pings in a row left them out; of a load balancer its requests."""
     known_jobs: set[str] = field(default_factory=set)
     """Every job it was ever given: late posts about them are ignored, posts about others refused."""
     stops: list[str] = field(default_factory=list)
@@ -70,6 +89,8 @@ class Roster:
         self._book, self._clock = book, clock
         self._sessions: dict[str, WorkerSession] = {}
         self.changed: Callable[[str], None] = lambda _endpoint_id: None
+        self.routing = Signal()
+        """Fires when a load balancer's worker came or went."""
         book.observe(self)
 
     def admit(self, worker_id: str, endpoint_id: str) -> WorkerSession:
@@ -85,6 +106,7 @@ class Roster:
         if session is not None:
             session.release()
             self._book.worker_lost(worker_id)
+            self.routing.fire()
 
     def session(self, worker_id: str) -> WorkerSession | None:
         return self._sessions.get(worker_id)
@@ -129,6 +151,43 @@ class Roster:
             session.stopped[job_id] += 1
             if session.stopped[job_id] >= MISSED_PINGS:
                 self.report_unhealthy(session, f"job {job_id} went on after it was stopped")
+
+    # A load balancer's workers
+
+    def sessions(self, endpoint_id: str) -> list[WorkerSession]:
+        return [session for session in self._sessions.values() if session.endpoint_id == endpoint_id]
+
+    def health_checked(self, session: WorkerSession, status: int | None) -> None:
+        """200 takes requests, 204 is initializing, anything else is unhealthy (runpod-api.md §2.2). Before its first
+        200 a worker may answer what it likes, until its time to start is over (our assumption)."""
+        now = self._clock()
+        before = session.health, session.ready
+        session.health = status
+        if status in (HEALTHY, INITIALIZING):
+            session.first_ping_at = session.first_ping_at or now
+        if status == HEALTHY and session.first_poll_at is None:
+            session.first_poll_at = session.idle_since = now
+        if session.ready:
+            said = "does not answer" if status is None else f"answers {status}"
+            session.out = None if status == HEALTHY else f"its health check {said}"
+            if status in (HEALTHY, INITIALIZING):
+                session.heard_at = now
+        if before != (session.health, session.ready):
+            self.changed(session.endpoint_id)
+            self.routing.fire()
+
+    def request_began(self, session: WorkerSession, request_id: str) -> None:
+        session.first_job_at = session.first_job_at or self._clock()
+        session.idle_since = None
+        session.jobs[request_id] = 0
+        self.changed(session.endpoint_id)
+
+    def request_ended(self, session: WorkerSession, request_id: str, *, answered: bool) -> None:
+        session.jobs.pop(request_id, None)
+        session.jobs_done += answered
+        if not session.jobs:
+            session.idle_since = self._clock()
+        self.changed(session.endpoint_id)
 
     def report_unhealthy(self, session: WorkerSession, reason: str) -> None:
         session.unhealthy = session.unhealthy or reason

@@ -113,11 +113,12 @@ class ProcessContainer:
 
 
 class ProcessHost(Logs):
-    """Starts `sdk_worker.py <image>` in a process group of its own, output into `<directory>/<worker>.log`."""
+    """Starts `<script> <image>` in a process group of its own, output into `<directory>/<worker>.log`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, script: Path = SCRIPT) -> None:
         super().__init__()
         self.directory = directory
+        self.script = script
         self.specs: list[ContainerSpec] = []
         self.containers: list[ProcessContainer] = []
 
@@ -131,7 +132,7 @@ class ProcessHost(Logs):
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONUNBUFFERED": "1", **spec.env}
         with (self.directory / f"{spec.worker_id}.log").open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, str(SCRIPT), spec.image,
+                sys.executable, str(self.script), spec.image,
                 env=env, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         container = ProcessContainer(spec.worker_id, process, process.pid)

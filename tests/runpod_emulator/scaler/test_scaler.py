@@ -277,13 +277,6 @@ async def test_without_capacity_workers_are_throttled() -> None:
         assert it.statuses() == ["INITIALIZING", "THROTTLED"]
 
 
-async def test_load_balancer_endpoints_get_no_workers_yet() -> None:
-    """Their requests do not pass the job plane: nothing here could tell when such a worker is ready or idle."""
-    with world(endpoint(type="LOAD_BALANCER", workers_min=1, scaling=COUNT)) as it:
-        await it.tick(10)
-        assert it.statuses() == []
-
-
 async def test_phases_have_times() -> None:
     """What the start table of `up` is made of."""
     with world(endpoint(workers_min=1)) as it:
