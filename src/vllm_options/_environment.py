@@ -55,6 +55,8 @@ class WorkerSettings:
     """WORKER_DRAIN_TIMEOUT: seconds that running jobs get after SIGTERM."""
     worker_warmup: bool = True
     """WORKER_WARMUP: send one small request before the first job."""
+    worker_backoff: bool = True
+    """WORKER_BACKOFF: after three failed starts in a row, pause before vLLM is started again."""
     worker_cache_harvest: str | None = None
     """WORKER_CACHE_HARVEST: folder for start-up caches that the image does not hold yet, for `bake harvest`."""
     worker_mode: str | None = None
@@ -73,7 +75,7 @@ class WorkerSettings:
     """WORKER_MAX_BODY_BYTES: the largest request that the load-balancer and Pod modes read (RunPod's own limit is
     30 MB)."""
     worker_max_tokens: int = 0
-    """WORKER_MAX_TOKENS: the most tokens that one request may ask for, over all its answers and prompts; 0 is no limit."""
+    """WORKER_MAX_TOKENS: the most tokens that one request may ask for, over all its answers and prompts; 0 is none."""
     worker_require_max_tokens: bool = False
     """WORKER_REQUIRE_MAX_TOKENS: refuse requests that do not say how long their answer may be; WORKER_MAX_TOKENS
     implies it."""
@@ -166,6 +168,7 @@ class _Reader:
             request_timeout=self._seconds("REQUEST_TIMEOUT", WorkerSettings.request_timeout),
             worker_drain_timeout=self._seconds("WORKER_DRAIN_TIMEOUT", WorkerSettings.worker_drain_timeout),
             worker_warmup=self._yes_or_no("WORKER_WARMUP", WorkerSettings.worker_warmup),
+            worker_backoff=self._yes_or_no("WORKER_BACKOFF", WorkerSettings.worker_backoff),
             worker_cache_harvest=self._folder("WORKER_CACHE_HARVEST"),
             worker_mode=self._one_of("WORKER_MODE", MODES),
             port=self._whole("PORT", 1, 65535) or WorkerSettings.port,

@@ -5,6 +5,7 @@ from what the caller sent: no request reaches another host or one of vLLM's admi
 """
 
 import asyncio
+import contextlib
 import hmac
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +18,11 @@ from vllm_options import WorkerSettings
 from vllm_worker._client import Address, open_session
 from vllm_worker._errors import ApiError, EngineError
 from vllm_worker._inputs import ROUTES
+from vllm_worker._limits import TooManyRequests
+from vllm_worker._metrics import CONTENT_TYPE, joined
 from vllm_worker._proxy import whole_events
+from vllm_worker._tags import tags_of_headers
+from vllm_worker._usage import Bill, Desk
 
 State = Literal["loading", "ready", "ending", "dead"]
 
@@ -29,14 +34,17 @@ _REQUEST_HEADERS = ("Content-Type", "Accept", "traceparent", "tracestate", "X-Re
 """What vLLM hears of a caller's headers: the body's form, and the trace that the request belongs to."""
 _RESPONSE_HEADERS = ("Content-Type", "X-Request-Id")
 RETRY_AFTER_S = 5
+METRICS_S = 5.0
+"""How long vLLM may take to tell its figures; the worker's own are told anyway."""
 
 
 class Front:
     """The server. `state` says what health checks are told; `ready` and `ending` change it."""
 
-    def __init__(self, address: Address, settings: WorkerSettings, needs_key: bool) -> None:
+    def __init__(self, address: Address, settings: WorkerSettings, needs_key: bool, desk: Desk) -> None:
         self._address = address
         self._settings = settings
+        self._desk = desk
         self._key = settings.worker_api_key if needs_key or settings.worker_api_key else None
         self._session: aiohttp.ClientSession | None = None
         self.state: State = "loading"
@@ -54,7 +62,7 @@ class Front:
             app.router.add_get(path, self._ping)
         for route, method in ROUTES.items():
             app.router.add_route(method, route, self._pass_on)
-        app.router.add_get("/metrics", self._pass_on)
+        app.router.add_get("/metrics", self._metrics)
         # A caller who leaves cancels the handler, which closes the request to vLLM, which ends its work.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
@@ -81,21 +89,24 @@ class Front:
 
     @web.middleware
     async def _edge(self, request: web.Request, handler: "web._Handler") -> web.StreamResponse:  # type: ignore[name-defined]
-        """The key, and every refusal in OpenAI's form."""
+        """The key, and every refusal in OpenAI's form; each is counted."""
+        refused: ApiError
         try:
             if request.match_info.handler != self._ping and not self._may_pass(request):
                 raise ApiError(401, "this server needs its API key: send `Authorization: Bearer <WORKER_API_KEY>`")
             response: web.StreamResponse = await handler(request)
             return response
         except ApiError as error:
-            return _refusal(error)
+            refused = error
         except web.HTTPRequestEntityTooLarge:
             limit = self._settings.worker_max_body_bytes
-            return _refusal(ApiError(413, f"the request is larger than {limit} bytes (WORKER_MAX_BODY_BYTES)"))
+            refused = ApiError(413, f"the request is larger than {limit} bytes (WORKER_MAX_BODY_BYTES)")
         except web.HTTPNotFound:
-            return _refusal(ApiError(404, f"{request.path[:200]!r} is not served; known: {', '.join(ROUTES)}"))
+            refused = ApiError(404, f"{request.path[:200]!r} is not served; known: {', '.join(ROUTES)}")
         except web.HTTPMethodNotAllowed as error:
-            return _refusal(ApiError(405, f"{request.path} takes {', '.join(sorted(error.allowed_methods))}"))
+            refused = ApiError(405, f"{request.path} takes {', '.join(sorted(error.allowed_methods))}")
+        self._desk.failed(None, refused.status)
+        return _refusal(refused)
 
     def _may_pass(self, request: web.Request) -> bool:
         if self._key is None:
@@ -114,14 +125,33 @@ class Front:
             }.get(self.state, "vLLM has ended"))  # fmt: skip
         self.active += 1
         try:
-            return await self._relay(request)
+            body = await request.read() if request.method == "POST" else None
+            bill = self._desk.admit_http(request.path, body, tags_of_headers(request.headers))
+            try:
+                return await self._relay(request, body, bill)
+            finally:
+                bill.close("cancelled")  # nobody has closed it before: the caller left, or the worker ends
         finally:
             self.active -= 1
 
-    async def _relay(self, request: web.Request) -> web.StreamResponse:
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        """vLLM's figures, if it has any yet, and the worker's."""
+        text, kind = b"", CONTENT_TYPE
+        if self._session is None:
+            return web.Response(body=self._desk.metrics.text().encode(), headers={"Content-Type": kind})
+        # Not as the caller prefers it: a text in OpenMetrics' form ends with a mark, and nothing may follow.
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with (
+                asyncio.timeout(METRICS_S),
+                self._session.get(f"{self._address.base_url}/metrics", headers={"Accept": "text/plain"}) as upstream,
+            ):
+                if upstream.status == 200:
+                    text, kind = await upstream.read(), upstream.headers.get("Content-Type", kind)
+        return web.Response(body=joined(text, self._desk.metrics.text()), headers={"Content-Type": kind})
+
+    async def _relay(self, request: web.Request, body: bytes | None, bill: Bill) -> web.StreamResponse:
         assert self._session is not None
         route = request.path
-        body = await request.read() if request.method == "POST" else None
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         response: web.StreamResponse | None = None
         try:
@@ -130,10 +160,14 @@ class Front:
             ) as upstream:
                 kept = {name: upstream.headers[name] for name in _RESPONSE_HEADERS if name in upstream.headers}
                 if upstream.content_type != "text/event-stream":
-                    return web.Response(status=upstream.status, headers=kept, body=await upstream.read())
+                    answer = await upstream.read()
+                    bill.saw_body(answer)
+                    bill.close_with(upstream.status)
+                    return web.Response(status=upstream.status, headers=kept, body=answer)
                 response = web.StreamResponse(status=upstream.status, headers={**kept, "Cache-Control": "no-cache"})
                 await response.prepare(request)
                 async for events in whole_events(upstream):
+                    bill.saw_events(events)
                     await response.write(events)
         except TimeoutError:
             limit = self._settings.request_timeout
@@ -146,9 +180,11 @@ class Front:
             failure = ApiError(502, f"the connection to vLLM broke: {route}: {error or type(error).__name__}")
         else:
             await response.write_eof()
+            bill.close("ok")
             return response
+        bill.close("failed")
         if response is None:
-            raise failure
+            return _refusal(failure)
         await response.write(failure.as_event().encode())
         await response.write_eof()
         return response
@@ -156,6 +192,8 @@ class Front:
 
 def _refusal(error: ApiError) -> web.Response:
     headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else {}
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return web.json_response({"error": error.as_object()}, status=error.status, headers=headers)

@@ -1,6 +1,7 @@
 """One job: input in, pieces of the answer out, and never a crash."""
 
 import asyncio
+import contextlib
 import traceback
 import weakref
 from collections.abc import AsyncIterator, Mapping
@@ -9,9 +10,11 @@ from typing import Any
 from vllm_worker._client import Address, health
 from vllm_worker._engine import Engine
 from vllm_worker._errors import ApiError
-from vllm_worker._inputs import Batch, parse_input
+from vllm_worker._inputs import Batch, Call, parse_input
 from vllm_worker._log import event
 from vllm_worker._proxy import EngineUnreachable, Upstream
+from vllm_worker._tags import Tags, take_tags
+from vllm_worker._usage import Bill, Desk
 
 ENGINE_TROUBLE = (500, 503)
 """What vLLM answers when its engine is gone, and sometimes when it is not."""
@@ -23,8 +26,12 @@ SICK_ENGINE_LIMIT_S = 10.0
 class Handler:
     """Answers jobs for RunPod's SDK. `jobs` is the async generator function to hand over."""
 
-    def __init__(self, engine: Engine, address: Address, request_timeout_s: float) -> None:
+    def __init__(
+        self, engine: Engine, address: Address, request_timeout_s: float, desk: Desk, metrics_interval_s: float
+    ) -> None:
         self._engine = engine
+        self._desk, self._interval_s = desk, metrics_interval_s
+        self._reports: asyncio.Task[None] | None = None
         self._address = address
         self._timeout_s = request_timeout_s
         self._upstream: Upstream | None = None
@@ -45,28 +52,44 @@ class Handler:
         """Yield the pieces of one job's answer; an error is yielded as {"error": <one line of JSON>}."""
         task = self._register()
         begun = False
+        bill: Bill | None = None
         try:
-            request = parse_input(job.get("input"))
+            asked, tags = take_tags(job.get("input"))
+            if isinstance(asked, dict) and asked.get("metrics") is True and len(asked) == 1:
+                yield self._desk.metrics.snapshot()
+                return
+            request = parse_input(asked)
+            bill = self._charge(task, request, tags)
             upstream = self._open()
             if isinstance(request, Batch):
-                yield await upstream.answer_batch(request, self._closer(task))
-                return
-            async for piece in upstream.answer(request, self._closer(task)):
-                if isinstance(piece, str):
-                    begun = True
-                    self._speaking.add(task)
-                yield piece
+                answer = await upstream.answer_batch(request, self._closer(task), bill.saw_document)
+                yield answer
+            else:
+                async for piece in upstream.answer(request, self._closer(task)):
+                    if isinstance(piece, str):
+                        begun = True
+                        self._speaking.add(task)
+                        bill.saw_events(piece.encode())
+                    else:
+                        bill.saw_document(piece)
+                    yield piece
+            bill.close("ok")
         except ApiError as error:
             if error.status in ENGINE_TROUBLE and not await self._engine_lives() and not begun:
                 await asyncio.Event().wait()
+            self._desk.failed(bill, error.status)
             for piece in _failure(error, begun):
                 yield piece
         except EngineUnreachable as error:
-            for piece in _failure(await self._after_a_break(error, begun), begun):
+            broken = await self._after_a_break(error, begun)
+            self._desk.failed(bill, broken.status)
+            for piece in _failure(broken, begun):
                 yield piece
         except Exception as error:  # noqa: BLE001 - the outermost edge of a job: the worker lives on
             event("bug", f"{type(error).__name__}: {error}", job=job.get("id"), traceback=traceback.format_exc())
             message = f"{type(error).__name__} in the worker; this is a bug, please report it"
+            if bill is not None:
+                bill.close("failed")
             for piece in _failure(ApiError(500, message), begun):
                 yield piece
 
@@ -78,6 +101,14 @@ class Handler:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return task
+
+    def _charge(self, task: asyncio.Task[Any], request: Call | Batch, tags: Tags) -> Bill:
+        if self._reports is None and self._interval_s:
+            self._reports = asyncio.get_running_loop().create_task(self._desk.metrics.report_every(self._interval_s))
+        bill = self._desk.admit_job(request, tags)
+        # Like the response: a cancelled job may leave its generator suspended.
+        task.add_done_callback(lambda _: bill.close("cancelled"))
+        return bill
 
     def _open(self) -> Upstream:
         if self._upstream is None:
@@ -120,7 +151,12 @@ class Handler:
         return False
 
     async def close(self) -> None:
-        """Close the connections to vLLM."""
+        """Close the connections to vLLM, and tell the last figures."""
+        if self._reports is not None:
+            self._reports.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reports
+            self._desk.metrics.report()
         if self._upstream is not None:
             await self._upstream.close()
 

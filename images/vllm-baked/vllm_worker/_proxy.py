@@ -68,14 +68,18 @@ class Upstream:
             raise EngineUnreachable(f"{call.route}: {error or type(error).__name__}") from error
 
     async def answer_batch(
-        self, batch: Batch, on_open: Callable[[aiohttp.ClientResponse], None]
+        self,
+        batch: Batch,
+        on_open: Callable[[aiohttp.ClientResponse], None],
+        on_answer: Callable[[Any], None] = lambda _: None,
     ) -> dict[str, list[dict[str, str]]]:
-        """Answer many prompts, in their order."""
+        """Answer many prompts, in their order. `on_answer` sees each of vLLM's answers."""
         results: list[dict[str, str]] = []
         for start in range(0, len(batch.prompts), BATCH_SLICE):
             prompts = batch.prompts[start : start + BATCH_SLICE]
             call = Call("POST", "/v1/completions", {**batch.parameters, "prompt": list(prompts), "stream": False})
             async for document in self.answer(call, on_open):
+                on_answer(document)
                 results += [
                     {"prompt": prompt, "text": text} for prompt, text in zip(prompts, _texts(document), strict=True)
                 ]

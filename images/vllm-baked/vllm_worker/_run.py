@@ -13,6 +13,7 @@ from typing import Any
 from redaction import redact, register_secret
 from vllm_options import Plan, Schema, UnknownVersion, latest_version, options, read_environment
 from vllm_worker import _caches as start_caches
+from vllm_worker._backoff import Starts, configuration_key
 from vllm_worker._client import Address, open_session
 from vllm_worker._device import Machine, find_machine, launch_for
 from vllm_worker._engine import Engine, own_children
@@ -24,6 +25,7 @@ from vllm_worker._ready import Stopped, wait_healthy, warm_up
 from vllm_worker._seed import cache_root, seed_model_infos
 from vllm_worker._serve import Supervisor, serve
 from vllm_worker._stop import StopRequest
+from vllm_worker._usage import Desk, gpu_count
 
 EXIT_OK = 0
 EXIT_ENGINE = 1
@@ -91,6 +93,12 @@ def _folder_mistakes(model: str) -> list[str]:
 
 
 def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float, mode: Mode) -> None:
+    starts = Starts(
+        Path(plan.environment.get("HOME") or "/tmp") / ".cache" / "vllm-worker",  # noqa: S108 - without a home folder
+        configuration_key(plan, machine.vllm_version),
+        enabled=plan.settings.worker_backoff,
+    )
+    starts.refuse_if_resting()
     address = Address.choose(plan.settings.vllm_port)
     launch = launch_for(plan, machine, address.arguments)
     for note in launch.notes:
@@ -110,24 +118,30 @@ def _work(plan: Plan, machine: Machine, stop: StopRequest, age_s: float, mode: M
     except OSError as error:
         event("note", f"vLLM's cache cannot be written ({error}); its start takes some seconds more")
     own_children()
+    starts.begin()
     spawned_at = time.monotonic()
     try:
         engine = Engine(launch.command, environment)
     except OSError as error:
         raise EngineError(f"{launch.command[0]} cannot be started: {error.strerror}") from error
     try:
-        life = _Life(plan, engine, address, stop, caches, age_s, spawned_at)
+        desk = Desk(plan.settings, plan.served_names[0] if plan.served_names else plan.model, gpu_count(os.environ))
+        life = _Life(plan, engine, address, stop, caches, starts, age_s, spawned_at, desk)
         if mode == "queue":
             _serve_queue(life)
         else:
             from vllm_worker._front import Front  # vLLM is loading already
             from vllm_worker._serve_http import serve_http
 
-            front = Front(address, plan.settings, needs_key=mode == "pod" and not plan.settings.worker_allow_no_key)
+            needs_key = mode == "pod" and not plan.settings.worker_allow_no_key
+            front = Front(address, plan.settings, needs_key, desk)
             drain_s = plan.settings.worker_drain_timeout
             asyncio.run(serve_http(front, engine, address, stop, drain_s, lambda: _become_ready(life, mode=mode)))
     except Stopped:
-        return
+        starts.withdrawn()
+    except Exception as error:
+        starts.failed(error)
+        raise
     finally:
         engine.stop()
         address.remove()
@@ -142,8 +156,10 @@ class _Life:
     address: Address
     stop: StopRequest
     caches: start_caches.StartCaches
+    starts: Starts
     age_s: float
     spawned_at: float
+    desk: Desk
 
 
 def _serve_queue(life: _Life) -> None:
@@ -153,19 +169,23 @@ def _serve_queue(life: _Life) -> None:
     settings = life.plan.settings
     facts = {"runpod_import": round(imported_s, 3), "concurrency": settings.max_concurrency}
     asyncio.run(_become_ready(life, mode="queue", **facts))
-    handler = Handler(life.engine, life.address, settings.request_timeout)
+    interval_s = settings.worker_metrics_interval
+    handler = Handler(life.engine, life.address, settings.request_timeout, life.desk, interval_s)
     supervisor = Supervisor(life.engine, handler, life.stop, settings.max_concurrency, settings.worker_drain_timeout)
     serve(start, supervisor, handler)
 
 
 async def _become_ready(life: _Life, **facts: Any) -> None:
     phases = await _make_ready(life.plan, life.engine, life.address, life.stop)
+    life.starts.succeeded()
     start_caches.finish(life.caches)
     total_s = round(life.age_s + life.caches.seconds + time.monotonic() - life.spawned_at, 3)
+    phases = {"worker": round(life.age_s, 3), "caches": life.caches.seconds, **phases, "total": total_s}
+    life.desk.metrics.started(phases)
     event(
         "ready",
         f"ready after {total_s:.1f} s",
-        phases={"worker": round(life.age_s, 3), "caches": life.caches.seconds, **phases, "total": total_s},
+        phases=phases,
         caches=life.caches.outcome,
         models=list(life.plan.served_names),
         **facts,
