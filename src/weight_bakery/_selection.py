@@ -17,6 +17,8 @@ from weight_bakery._sources import Inventory, SourceFile
 LARGE_FILE = 64 * 1024 * 1024
 """From this size on a file has a layer of its own, whatever it is."""
 
+_EXCLUDED = "excluded"
+_NARROW = "narrow or drop the glob"
 _FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("safetensors", (".safetensors",)),
     ("pytorch", (".bin", ".pt", ".pth")),
@@ -75,12 +77,15 @@ def select(inventory: Inventory, *, include: Sequence[str] = (), exclude: Sequen
         except LayerRuleError as error:
             raise UnsafePath(error.message, error.remedy) from error
         if _matches(file.path, exclude):
-            left.append(LeftOut(file, "excluded"))
+            left.append(LeftOut(file, _EXCLUDED))
         else:
             candidates.append(file)
     weights = _choose_weights([file for file in candidates if _is_weight(file)], include, left)
     others = _choose_others([file for file in candidates if not _is_weight(file)], weights, include, left)
+    excluded = [item.file for item in left if item.reason == _EXCLUDED]
     if not any(file.path == "config.json" for file in others):
+        if any(file.path == "config.json" for file in excluded):
+            raise NoConfig("config.json is left out by --exclude, and nothing loads without it", _NARROW)
         raise NoConfig(
             f"{inventory.model} has no config.json",
             "give the folder of a whole model in the Hugging Face layout"
@@ -88,6 +93,8 @@ def select(inventory: Inventory, *, include: Sequence[str] = (), exclude: Sequen
             else "choose a repository that holds a whole model in the Hugging Face layout",
         )
     if not weights:
+        if dropped := [file for file in excluded if _is_weight(file)]:
+            raise NoWeights(f"--exclude leaves out {dropped[0].path}, and no other weights are taken", _NARROW)
         raise _no_weights(inventory.model, candidates)
     return Selection(tuple(weights), tuple(others), tuple(sorted(left, key=lambda item: item.file.path)))
 
@@ -99,6 +106,12 @@ def check_shards(index_path: str, shards: set[str], selection: Selection) -> Non
     missing = sorted(shard for shard in shards if (folder / shard).as_posix() not in present)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        reasons = {item.file.path: item.reason for item in selection.left_out}
+        if reason := reasons.get((folder / missing[0]).as_posix()):
+            raise MissingShard(
+                f"{index_path} names {missing[0]!r}{more}, which is left out ({reason})",
+                "take it too, with --include and --exclude, or leave the index out as well",
+            )
         raise MissingShard(f"{index_path} names {missing[0]!r}{more}, which is not there", "download the missing files")
 
 

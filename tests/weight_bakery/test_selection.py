@@ -103,3 +103,16 @@ def test_an_index_must_name_files_that_are_there() -> None:
     check_shards("sub/model.safetensors.index.json", {"a.safetensors"}, selection)
     with pytest.raises(MissingShard, match=r"names 'b\.safetensors' and 1 more, which is not there"):
         check_shards("sub/model.safetensors.index.json", {"b.safetensors", "c.safetensors"}, selection)
+
+
+def test_what_a_glob_left_out_is_not_called_missing() -> None:
+    """The remedy is the glob and not a download."""
+    files = inventory("config.json", "a.safetensors", "b.safetensors", "model.safetensors.index.json")
+    with pytest.raises(NoConfig, match=r"config\.json is left out by --exclude"):
+        select(files, exclude=["config.json"])
+    with pytest.raises(NoWeights, match=r"--exclude leaves out a\.safetensors, and no other weights are taken"):
+        select(files, exclude=["*.safetensors"])
+    for globs, reason in (({"exclude": ["b*"]}, "excluded"), ({"include": ["a*"]}, "not named by --include")):
+        chosen = select(files, **globs)
+        with pytest.raises(MissingShard, match=rf"names 'b.safetensors', which is left out \({reason}\)"):
+            check_shards("model.safetensors.index.json", {"a.safetensors", "b.safetensors"}, chosen)
