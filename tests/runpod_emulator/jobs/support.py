@@ -122,6 +122,9 @@ class ProcessHost(Logs):
         self.specs: list[ContainerSpec] = []
         self.containers: list[ProcessContainer] = []
 
+    def command(self, spec: ContainerSpec) -> list[str]:
+        return [sys.executable, str(self.script), spec.image]
+
     async def start(self, spec: ContainerSpec) -> ProcessContainer:
         if spec.image == "missing":
             raise OSError("image missing: no such layout")
@@ -132,7 +135,7 @@ class ProcessHost(Logs):
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONUNBUFFERED": "1", **spec.env}
         with (self.directory / f"{spec.worker_id}.log").open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, str(self.script), spec.image,
+                *self.command(spec),
                 env=env, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         container = ProcessContainer(spec.worker_id, process, process.pid)
