@@ -124,14 +124,39 @@ async def test_refresh_notices_a_moved_and_a_missing_tag(player: Player, project
     await player.up(other, PROGRAM | {"servedName": "me/other", "lock": ""})
     assert await player.refresh(state) is not None
     assert state.outputs["digest"] == other.outputs["digest"]
+    assert any(f"({other.outputs['digest']}); `up` puts it right" in line for line in player.logs)
+    await preview(player, state, PROGRAM)
+    assert any(f"the tag names another image ({other.outputs['digest']})" in line for line in player.logs)
     assert await player.up(state, PROGRAM) == "update"
     assert (state.outputs["digest"], state.outputs["bytesToSend"]) == (right, 0)
 
     (project / "images/index.json").write_text('{"schemaVersion": 2, "manifests": []}')
     assert await player.read(state) is None
+    await player.configure({})  # the next run
+    await preview(player, state, PROGRAM)
+    assert any("the tag is not there and will be set" in line for line in player.logs)
     # Without a refresh the plan sees it as well.
     assert await player.up(state, PROGRAM) == "update"
     assert Layout(project / "images").tags() == {"v1": right}
+
+
+async def test_a_harvest_with_the_lock_is_what_the_next_up_takes_over(player: Player, project: Path) -> None:
+    """Refresh says so, the plan has the harvest's digest, and nothing is undone."""
+    state = State("BakedImage", "weights")
+    await player.up(state, PROGRAM)
+    volume = project / "volume"
+    volume.mkdir()
+    archive_for(volume, key_for(model="model"))
+    request = HarvestRequest(f"oci:{project}/images:v1", str(volume), lock=project / "weights.lock")
+    harvested = (await asyncio.to_thread(harvest, request)).digest
+    await player.configure({})  # the next run
+    planned = await preview(player, state, PROGRAM)
+    assert planned["digest"] == harvested
+    assert not [line for line in player.logs if "are left out" in line]
+    assert await player.refresh(state) is not None
+    assert any(line.endswith(f"({harvested}); as the lock file does") for line in player.logs)
+    assert await player.up(state, PROGRAM) == "same"
+    assert Layout(project / "images").tags() == {"v1": harvested}
 
 
 async def test_a_preview_says_that_harvested_caches_would_go(player: Player, project: Path) -> None:

@@ -100,6 +100,9 @@ class Expected:
             return f"cannot tell what will be sent: {self.why_unknown}"
         if self.is_there:
             return f"nothing to send: all {amount(self.size)} are there already"
+        if self.digest is not None and self.to_send == 0:
+            now = f"names another image ({self.standing})" if self.standing else "is not there"
+            return f"no layer to send: all {amount(self.size)} are there already; the tag {now} and will be set"
         most = "" if self.digest else "at most "
         return f"will send {most}{amount(self.to_send)} of {amount(self.size)}; {amount(self.reused)} are there already"
 
@@ -181,6 +184,12 @@ def from_lock(request: BakeRequest, target: str, why: str) -> Expected:
         return Expected(target, why_unknown=why)
     size = sum(layer.size for layer in entry.layers)
     return Expected(target, entry.image_digest, entry.revision, size=size, why_unknown=why)
+
+
+def locked_digest(inputs: Properties, root: Path) -> str | None:
+    """The image that the lock file names for the target. Raises BakeryError."""
+    entry = locked_image(request_of(inputs, root))
+    return entry.image_digest if entry else None
 
 
 async def standing(inputs: Properties, root: Path) -> str | None:

@@ -99,13 +99,15 @@ class BakedImageController(Controller):
         try:
             target = bakery.reference_of(str(plain(inputs["to"])), self.session.project_dir)
             digest = await bakery.standing(inputs, self.session.project_dir)
+            locked = bakery.locked_digest(inputs, self.session.project_dir) if digest and "model" in inputs else None
         except (bakery.Refused, bakery.BakeryError) as error:
             raise _failed(error) from error
         if digest is None:
             return None
         if digest != plain(olds.get("digest")):
             if olds:
-                text = f"{target} names another image by now ({digest}); `up` puts it right"
+                follow = "as the lock file does" if digest == locked else "`up` puts it right"
+                text = f"{target} names another image by now ({digest}); {follow}"
                 await self.session.engine.info(call.urn, text)
             olds = {**inputs, **olds, "digest": digest, "image": f"{target}@{digest}"}
         return olds, inputs
