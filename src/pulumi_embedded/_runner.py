@@ -10,6 +10,7 @@ Exit codes: 0 done; 32 failed, and the error has been logged to the engine; 1 fa
 
 import asyncio
 import atexit
+import gc
 import inspect
 import json
 import logging
@@ -62,13 +63,18 @@ class _WithoutDebug:
 def main() -> int:
     """Read what to run, run it, and say how it went."""
     sys.path.pop(0)  # this file's folder: the program must not see the engine's modules
+    gc.disable()
     try:
         import pulumi
         import pulumi.runtime
     except ImportError:
         traceback.print_exc()
-        sys.stderr.write("the pulumi SDK is not installed in the program's environment; run `make setup`\n")
+        sys.stderr.write(
+            "the pulumi SDK is not installed in the program's environment; install it there, or in a clone of vllm-runpod run `make setup`\n"
+        )
         return 1
+    gc.freeze()  # what was loaded stays: the collector need not go through all of it again and again
+    gc.enable()
     task = json.load(sys.stdin)
     pulumi.runtime.set_all_config(task["config"], task["secret_keys"])
     values = {
