@@ -51,7 +51,11 @@ def error(status: int, message: str, kind: str = "BadRequestError") -> web.Respo
     )
 
 
-async def stream(request: web.Request, prompt: str) -> web.StreamResponse:
+def used(prompts: int = 1) -> dict[str, int]:
+    return {"prompt_tokens": 5 * prompts, "completion_tokens": 7 * prompts, "total_tokens": 12 * prompts}
+
+
+async def stream(request: web.Request, prompt: str, with_usage: bool) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)
     try:
@@ -59,7 +63,8 @@ async def stream(request: web.Request, prompt: str) -> web.StreamResponse:
             while True:
                 await response.write(event("tick "))
                 await asyncio.sleep(0.02)
-        whole = b"".join(event(word + " ") for word in TEXT.split()) + b"data: [DONE]\n\n"
+        last = b"data: " + json.dumps({"choices": [], "usage": used()}).encode() + b"\n\n" if with_usage else b""
+        whole = b"".join(event(word + " ") for word in TEXT.split()) + last + b"data: [DONE]\n\n"
         if prompt.startswith(("break", "die in the middle")):
             await response.write(whole[: len(event("Grüße, ")) + 95])
             await asyncio.sleep(0.1)
@@ -85,9 +90,10 @@ def die() -> NoReturn:
 
 
 async def generate(request: web.Request) -> web.StreamResponse:
-    body = json.loads(await request.text())
+    raw = await request.text()
+    body = json.loads(raw)
     prompt = prompt_of(body)
-    record(path=request.path, body=body)
+    record(path=request.path, body=body, raw=raw)
     first = prompt if isinstance(prompt, str) else ""
     if first.startswith("error"):
         _, status, *words = first.split(" ")
@@ -108,18 +114,26 @@ async def generate(request: web.Request) -> web.StreamResponse:
     if first.startswith("wait"):
         await asyncio.sleep(float(first.split()[1]))
     if body.get("stream"):
-        return await stream(request, first)
+        return await stream(request, first, (body.get("stream_options") or {}).get("include_usage") is True)
     if request.path == "/v1/chat/completions":
         message = {"role": "assistant", "content": f"You said: {first}"}
-        return web.json_response({"object": "chat.completion", "choices": [{"index": 0, "message": message}]})
+        choices = [{"index": 0, "message": message}]
+        return web.json_response({"object": "chat.completion", "choices": choices, "usage": used()})
     prompts = prompt if isinstance(prompt, list) else [prompt]
-    choices = [{"index": index, "text": f"<{text}>"} for index, text in enumerate(prompts)]
-    return web.json_response({"object": "text_completion", "choices": list(reversed(choices))})
+    texts = [{"index": index, "text": f"<{text}>"} for index, text in enumerate(prompts)]
+    return web.json_response(
+        {"object": "text_completion", "choices": list(reversed(texts)), "usage": used(len(prompts))}
+    )
 
 
 async def models(request: web.Request) -> web.Response:
     record(path=request.path)
     return web.json_response({"object": "list", "data": [{"id": "fake", "object": "model"}]})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    record(path=request.path, accept=request.headers.get("Accept"))
+    return web.Response(text="# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0.0")
 
 
 async def health(request: web.Request) -> web.Response:
@@ -156,6 +170,7 @@ def main() -> None:
     app.router.add_post("/v1/completions", generate)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/health", health)
+    app.router.add_get("/metrics", metrics)
     where = {"path": arguments.uds} if arguments.uds else {"host": "127.0.0.1", "port": int(arguments.port or 0)}
     web.run_app(app, **where, print=None, shutdown_timeout=0.2, handler_cancellation=True)
     engine.kill()
