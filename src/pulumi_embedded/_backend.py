@@ -22,7 +22,15 @@ from urllib.parse import parse_qs, unquote
 import yaml
 
 from pulumi_embedded._checkpoint import checkpoint_bytes, parse_checkpoint
-from pulumi_embedded._errors import BackendError, NotSupported, ProjectError, StackNotFound, StateError, UsageError
+from pulumi_embedded._errors import (
+    BackendError,
+    NotSupported,
+    ProjectError,
+    StackNotFound,
+    StateError,
+    UsageError,
+    unreadable,
+)
 from pulumi_embedded._files import keep_as, write_atomically
 from pulumi_embedded._project import Project
 from pulumi_embedded._statejson import NoSecrets, Sealer
@@ -69,8 +77,8 @@ class Backend:
             if any((self._base / "stacks").glob("*.json")):
                 raise NotSupported(f"the old state layout without project folders ({self._base})") from None
             return
-        except OSError as error:
-            raise BackendError(f"cannot read {meta}: {error.strerror}") from error
+        except (OSError, UnicodeError) as error:
+            raise BackendError(unreadable(meta, error)) from error
         try:
             version = yaml.safe_load(text)["version"]
         except (yaml.YAMLError, KeyError, TypeError) as error:
@@ -170,7 +178,7 @@ class Backend:
     def history(self, stack: str) -> list[dict[str, Any]]:
         """The recorded operations, oldest first."""
         folder = self._base / "history" / self.project / stack
-        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.history.json"))]
+        return [_history_entry(path) for path in sorted(folder.glob("*.history.json"))]
 
     def remove(self, stack: str) -> None:
         """Remove the stack and its history; the last state stays as .bak, as in the CLI."""
@@ -194,6 +202,16 @@ def _keeps_every_state() -> bool:
     names = ("PULUMI_DIY_BACKEND_RETAIN_CHECKPOINTS", "PULUMI_RETAIN_CHECKPOINTS")
     given = next((os.environ[name] for name in names if name in os.environ), "")
     return given == "1" or given.lower() == "true"
+
+
+def _history_entry(path: Path) -> dict[str, Any]:
+    try:
+        entry = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BackendError(f"{unreadable(path, error)}; it is no part of the state and may be removed") from error
+    if not isinstance(entry, dict) or not {"kind", "startTime", "result"} <= entry.keys():
+        raise BackendError(f"{path} is no entry of a history; it is no part of the state and may be removed")
+    return entry
 
 
 def _read(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pulumi_embedded._errors import IntegrityError, NotSupported, StateError
+from pulumi_embedded._shape import misshapen
 from pulumi_embedded._state import (
     Deployment,
     Entry,
@@ -47,32 +48,9 @@ def parse_checkpoint(data: bytes, where: str) -> dict[str, Any]:
     unknown = sorted(set(document.get("features") or ()) - _KNOWN_FEATURES)
     if unknown:
         raise NotSupported(f"state features {', '.join(unknown)} ({where})")
-    if wrong := _misshapen(document["checkpoint"]):
+    if wrong := misshapen(document["checkpoint"]):
         raise StateError(f"{where} is damaged: {wrong}; {remedy}")
     return document
-
-
-def _misshapen(checkpoint: Any) -> str | None:
-    """What does not have a checkpoint's form, so that reading it would fail."""
-    if not isinstance(checkpoint, dict):
-        return "`checkpoint` is no object"
-    latest = checkpoint.get("latest")
-    if not isinstance(latest or {}, dict):
-        return "`latest` is no object"
-    for key in ("manifest", "secrets_providers", "metadata"):
-        if latest and not isinstance(latest.get(key) or {}, dict):
-            return f"`{key}` is no object"
-    for key in ("resources", "pending_operations"):
-        entries = (latest or {}).get(key) or []
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            return f"`{key}` is no list of objects"
-        for index, entry in enumerate(entries):
-            state = entry if key == "resources" else entry.get("resource")
-            if not isinstance(state, dict) or not isinstance(entry.get("type"), str):
-                return f"`{key}[{index}]` has no `{'resource' if isinstance(entry.get('type'), str) else 'type'}`"
-            if missing := [name for name in ("urn", "type") if not isinstance(state.get(name), str)]:
-                return f"`{key}[{index}]` has no `{missing[0]}`"
-    return None
 
 
 def secrets_state_of(latest: Mapping[str, Any] | None, where: str) -> str:

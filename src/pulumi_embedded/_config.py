@@ -8,6 +8,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,10 @@ from ruamel.yaml.error import YAMLError
 from pulumi_embedded._errors import ConfigError, DamagedSecret, NotSupported, unreadable
 from pulumi_embedded._files import write_atomically
 from pulumi_embedded._project import Project
-from pulumi_embedded._statejson import Crypter
+from pulumi_embedded._statejson import Crypter, NoSecrets
 from redaction import register_secret
 
+_EXPONENT = re.compile(r"e([+-])0*(\d)")
 _KEY = re.compile(r"[^:\s]+:[^:\s]+\Z")
 
 
@@ -49,7 +53,7 @@ class StackConfig:
             return CommentedMap()
         try:
             data = self._yaml.load(self.file.read_text())
-        except (OSError, YAMLError) as error:
+        except (OSError, UnicodeError, YAMLError) as error:
             raise ConfigError(unreadable(self.file, error)) from error
         if data is None:
             return CommentedMap()
@@ -170,7 +174,7 @@ def _open(value: Any, crypter: Crypter) -> ConfigValue:
         register_secret(text)
         return ConfigValue(text, secret=True)
     if isinstance(value, dict | list):
-        text = json.dumps(_open_object(value, crypter), separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(_open_object(value, crypter), separators=(",", ":"), ensure_ascii=False, default=_scalar)
         return ConfigValue(text, secret=_has_secure(value), is_object=True)
     return ConfigValue(_scalar(value))
 
@@ -184,27 +188,50 @@ def _open_object(value: Any, crypter: Crypter) -> Any:
         return {str(key): _open_object(item, crypter) for key, item in value.items()}
     if isinstance(value, list):
         return [_open_object(item, crypter) for item in value]
-    return value
+    return _whole(value)
 
 
 def _masked(value: Any) -> ConfigValue:
     if _has_secure(value):
         return ConfigValue("[secret]", secret=True, is_object=set(value) != {"secure"})
     if isinstance(value, dict | list):
-        return ConfigValue(json.dumps(value, separators=(",", ":")), is_object=True)
+        return ConfigValue(_open(value, NoSecrets()).text, is_object=True)
     return ConfigValue(_scalar(value))
 
 
 def _recorded(value: Any) -> Any:
     if isinstance(value, dict | list):
-        return json.loads(json.dumps(value))
+        return json.loads(json.dumps(value, default=_scalar))
     return _scalar(value)
 
 
 def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, date):
+        return _time(value)
+    value = _whole(value)
+    if isinstance(value, float):
+        return _EXPONENT.sub(r"e\1\2", format(Decimal(repr(value)), "f") if 1e-6 <= abs(value) < 1e21 else repr(value))
     return "" if value is None else str(value)
+
+
+def _whole(value: Any) -> Any:
+    """YAML's 3.0 is 3 for the CLI, which keeps every value as JSON."""
+    if not isinstance(value, float):
+        return value
+    if not isfinite(value):
+        raise ConfigError(f"{value} is no number that a configuration can hold; put it in quotes")
+    return int(value) if value.is_integer() and abs(value) < 1e21 else float(value)
+
+
+def _time(value: date) -> str:
+    """YAML's dates and times as the CLI tells them to the program."""
+    if not isinstance(value, datetime):
+        return f"{value:%Y-%m-%d} 00:00:00 +0000 UTC"
+    offset = f"{value:%z}" or "+0000"
+    part = f".{value.microsecond:06}".rstrip("0") if value.microsecond else ""
+    return f"{value:%Y-%m-%d %H:%M:%S}{part} {offset} {'UTC' if offset == '+0000' else offset}"
 
 
 def package_config(values: Mapping[str, ConfigValue], package: str) -> dict[str, ConfigValue]:

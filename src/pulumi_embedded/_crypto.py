@@ -35,8 +35,9 @@ def passphrase_from_environment() -> str | None:
         return None
     try:
         return Path(file).read_text().strip()
-    except OSError as error:
-        raise PassphraseError(f"{_ENV}_FILE: cannot read {file}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise PassphraseError(f"{_ENV}_FILE: cannot read {file}: {why}") from None
 
 
 def derive_key(passphrase: str, salt: str) -> bytes:

@@ -44,7 +44,9 @@ def plugin_command(project: Project, name: str) -> tuple[list[str], Path]:
         return [str(executable)], folder
     manifest = folder / "PulumiPlugin.yaml"
     if not manifest.is_file():
-        raise ProjectError(f"Pulumi.yaml: plugins.providers: {folder} holds no PulumiPlugin.yaml")
+        raise ProjectError(
+            f"Pulumi.yaml: plugins.providers: {folder} holds neither {executable.name} nor PulumiPlugin.yaml"
+        )
     return _python_command(manifest), folder
 
 
@@ -52,9 +54,10 @@ def _python_command(manifest: Path) -> list[str]:
     try:
         data = yaml.safe_load(manifest.read_text())
         runtime = data["runtime"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        runtime_name, options = (runtime, {}) if isinstance(runtime, str) else (runtime["name"], runtime.get("options"))
+        dict(options or {})
+    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise ProjectError(f"{manifest} cannot be used: no readable `runtime` in it") from error
-    runtime_name, options = (runtime, {}) if isinstance(runtime, str) else (runtime.get("name"), runtime.get("options"))
     if runtime_name != "python":
         raise NotSupported(f"plugins with the runtime `{runtime_name}` ({manifest})")
     options = options or {}

@@ -52,7 +52,10 @@ def interpreter_of(virtualenv: Path, named_by: str) -> Path:
     """A virtual environment's interpreter."""
     python = virtualenv / "bin" / "python"
     if not python.exists():
-        raise ProjectError(f"{named_by}: there is no Python environment at {virtualenv}; run `make setup`")
+        raise ProjectError(
+            f"{named_by}: there is no Python environment at {virtualenv}; "
+            "make it with `python3 -m venv`, or in a clone of vllm-runpod run `make setup`"
+        )
     return python
 
 
@@ -78,7 +81,7 @@ def load_project(start: Path) -> Project:
     file = find_project(start)
     try:
         data = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise ProjectError(unreadable(file, error)) from error
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         raise ProjectError(f"{file}: `name` is missing")
@@ -113,6 +116,8 @@ def _runtime(runtime: Any, file: Path) -> tuple[Any, dict[str, Any]]:
 
 def _plugins(plugins: Mapping[str, Any], file: Path) -> dict[str, Path]:
     paths: dict[str, Path] = {}
+    if not isinstance(plugins.get("providers") or [], list):
+        raise ProjectError(f"{file}: plugins.providers must be a list")
     for index, entry in enumerate(plugins.get("providers") or ()):
         if not isinstance(entry, dict) or not entry.get("name") or not entry.get("path"):
             raise ProjectError(f"{file}: plugins.providers[{index}] needs `name` and `path`")

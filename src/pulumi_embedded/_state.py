@@ -133,11 +133,15 @@ def resource_from_json(data: Mapping[str, Any], sealer: Sealer) -> ResourceState
         attribute = _ATTRIBUTES.get(key)
         if attribute is None:
             extra[key] = value
+        elif value is None:
+            continue
         elif key in _SEALED:
             values[attribute] = sealer.open(value, f"{place}/{key}")
         elif key == "replacementTrigger":
             values[attribute] = sealer.open_value(value, f"{place}/{key}")
-        elif value is not None:
+        elif key == "propertyDependencies":  # older CLIs wrote null where a property depends on nothing
+            values[attribute] = {name: urns or [] for name, urns in value.items()}
+        else:
             values[attribute] = value
     for required in ("urn", "type"):
         if not values.get(required):

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from pulumi_embedded._errors import NotSupported, PassphraseError
+from pulumi_embedded._errors import NotSupported, PassphraseError, StateError
 from pulumi_embedded._values import UNKNOWN, PropertyMap, ResourceRef, Secret, Unknown, secret_strings
 from pulumi_embedded._wire import RESOURCE_SIG, SECRET_SIG, SIG_KEY, UNKNOWN_STRING
 from redaction import register_secret
@@ -64,7 +64,10 @@ class Sealer:
         signature = value.get(SIG_KEY)
         if signature is None:
             return {key: self._open(item, f"{place}/{key}") for key, item in value.items()}
-        return self._open_signed(value, signature, place)
+        try:
+            return self._open_signed(value, signature, place)
+        except (AttributeError, KeyError, TypeError, ValueError, struct.error):  # its text may be the secret
+            raise StateError(f"the value at {place} in the state is damaged; restore the .bak beside it") from None
 
     def _open_signed(self, value: Mapping[str, Any], signature: Any, place: str) -> Any:
         if signature == SECRET_SIG:
