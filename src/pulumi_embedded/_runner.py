@@ -70,7 +70,8 @@ def main() -> int:
     except ImportError:
         traceback.print_exc()
         sys.stderr.write(
-            "the pulumi SDK is not installed in the program's environment; install it there, or in a clone of "
+            "the pulumi SDK is not installed in the program's environment; "
+            "install it there, or in a clone of "
             "vllm-runpod run `make setup`\n"
         )
         return 1
