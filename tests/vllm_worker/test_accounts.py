@@ -120,8 +120,8 @@ async def test_jobs_are_limited_and_accounted_for(start: Start, platform: JobApi
         ({"prompt": "p", "sampling_params": {"max_tokens": 601}}, 400, "WORKER_MAX_TOKENS"),
         ({"prompt": "p", "tags": {"team": "x"}}, 400, "`tags`"),
     ]
-    answers = await asyncio.gather(*(platform.run(job_input) for job_input, _, _ in refusals))
-    for answer, (_, expected, word) in zip(answers, refusals, strict=True):
+    refused = await asyncio.gather(*(platform.run(job_input) for job_input, _, _ in refusals))
+    for answer, (_, expected, word) in zip(refused, refusals, strict=True):
         error = json.loads(answer["error"])
         assert error["status"] == expected
         assert word in error["message"]
