@@ -7,11 +7,14 @@ import weakref
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import aiohttp
+
 from vllm_worker._client import Address, health
 from vllm_worker._engine import Engine
 from vllm_worker._errors import ApiError
 from vllm_worker._inputs import Batch, Call, parse_input
 from vllm_worker._log import event
+from vllm_worker._pressure import MEASURE_S, Sample, read_sample
 from vllm_worker._proxy import EngineUnreachable, Upstream
 from vllm_worker._tags import Tags, take_tags
 from vllm_worker._usage import Bill, Desk
@@ -149,6 +152,17 @@ class Handler:
         # Its engine is dead, or it no longer answers: it cannot serve, and somebody has to end it.
         self._engine.stop(grace_s=1)
         return False
+
+    async def measure(self) -> Sample | None:
+        """What vLLM measures now; None where it does not answer or does not count."""
+        try:
+            async with (
+                asyncio.timeout(MEASURE_S),
+                self._open().session.get(f"{self._address.base_url}/metrics") as found,
+            ):
+                return read_sample(await found.text()) if found.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return None
 
     async def close(self) -> None:
         """Close the connections to vLLM, and tell the last figures."""

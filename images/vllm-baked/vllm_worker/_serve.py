@@ -11,6 +11,7 @@ from vllm_worker._engine import Engine
 from vllm_worker._errors import EngineError
 from vllm_worker._handler import Handler
 from vllm_worker._log import event
+from vllm_worker._pressure import MEASURE_S, Limit, Slots
 from vllm_worker._ready import describe
 from vllm_worker._stop import StopRequest
 
@@ -31,7 +32,7 @@ class Supervisor:
 
     def __init__(self, engine: Engine, handler: Handler, stop: StopRequest, concurrency: int, drain_s: float) -> None:
         self._engine, self._handler, self._stop = engine, handler, stop
-        self._concurrency, self._drain_s = concurrency, drain_s
+        self._limit, self._drain_s = Limit.at(concurrency), drain_s
         self._watch: asyncio.Task[None] | None = None
         self.died: EngineError | None = None
 
@@ -40,13 +41,34 @@ class Supervisor:
         if self._watch is None:
             self._stop.chain()
             self._watch = asyncio.get_running_loop().create_task(self._run())
-        return self._concurrency
+        return Slots(self._limit.now, self._limit.ceiling)
 
     async def _run(self) -> None:
+        measuring = asyncio.get_running_loop().create_task(self._measure())
         try:
             await self._watch_over()
         finally:
+            measuring.cancel()
             await self._handler.close()
+
+    async def _measure(self) -> None:
+        """Take fewer jobs while vLLM has too many."""
+        while True:
+            await asyncio.sleep(MEASURE_S)
+            if not self._handler.active and not self._limit.lowered:
+                continue
+            sample = await self._handler.measure()
+            if sample is None:
+                continue
+            before, self._limit = self._limit, self._limit.after(sample, self._handler.active)
+            if self._limit.lowered != before.lowered:
+                facts = {"limit": self._limit.now, "kv_cache_usage": round(sample.usage, 3), "waiting": sample.waiting}
+                told = (
+                    f"vLLM has too much to do: {self._limit.now} jobs at once instead of {self._limit.ceiling}, for now"
+                    if self._limit.lowered
+                    else f"vLLM has room again: {self._limit.now} jobs at once"
+                )
+                event("pressure", told, **facts, preemptions=sample.preemptions)
 
     async def _watch_over(self) -> None:
         # A process has no event to wait for, and a signal handler must not touch one.
