@@ -9,16 +9,17 @@ import errno
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from weight_bakery._errors import LockError
+from weight_bakery._errors import LayerRuleError, LockError
 from weight_bakery._files import write_atomically
-from weight_bakery._layer_rule import LAYER_RULE
+from weight_bakery._layer_rule import LAYER_RULE, check_path
 from weight_bakery._references import (
     FolderModel,
     ImageModel,
@@ -31,8 +32,13 @@ from weight_bakery._references import (
 LOCK_VERSION = 2
 """Version 2 added where an entry came from in words (`source` to `licence`); a version 1 file is read without them."""
 _READABLE = frozenset({1, LOCK_VERSION})
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TRIAL = 64 * 1024
 _ABOUT = "Written by vllm-runpod bake. Commit it; do not edit it."
+T = TypeVar("T", bound="DataclassInstance")
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -145,16 +151,18 @@ def read_lock(path: Path) -> WeightsLock:
     remedy = "restore it from version control, or delete it and bake again"
     try:
         content = json.loads(raw)
-        version = content["version"]
+        if not isinstance(content, dict):
+            raise _Damaged("it is no map")
+        version = content.get("version")
         if isinstance(version, int) and version > LOCK_VERSION:
             raise LockError(f"{path} was written by a newer version (lock version {version})", "update vllm-runpod")
         if version not in _READABLE:
             raise LockError(f"{path} is not a weights.lock (version {version!r})", "name another file with --lock")
-        return WeightsLock({target: _entry(entry) for target, entry in content["images"].items()})
+        return WeightsLock(_images(content))
     except (ValueError, RecursionError) as error:
         raise LockError(f"{path} is not valid JSON", remedy) from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise LockError(f"{path} is not a weights.lock, or it is damaged ({error!r})", remedy) from error
+    except _Damaged as error:
+        raise LockError(f"{path} is not a weights.lock, or it is damaged ({error})", remedy) from error
 
 
 def check_lock_place(path: Path) -> None:
@@ -213,24 +221,72 @@ def content_revision(files: Sequence[LockedFile]) -> str:
     return "sha256:" + hashlib.sha256("".join(line for _, line in lines).encode()).hexdigest()
 
 
-def _entry(value: Any) -> LockEntry:
-    entry = LockEntry(
-        **{
-            **value,
-            "files": tuple(LockedFile(**file) for file in value["files"]),
-            "layers": tuple(LockedLayer(**layer) for layer in value["layers"]),
-            "resharded": tuple(
-                LockedSplit(**{**split, "parts": tuple(split["parts"])}) for split in value.get("resharded", ())
-            ),
-            "caches": tuple(LockedCaches(**caches) for caches in value.get("caches", ())),
-            "include": tuple(value.get("include", ())),
-            "exclude": tuple(value.get("exclude", ())),
-        }
-    )
-    texts = (entry.kind, entry.model, entry.revision, entry.name, entry.served_name, entry.image_digest)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(entry.layer_rule, int):
-        raise TypeError("wrong types")
+class _Damaged(Exception):
+    """What in a lock file is not as a bake writes it."""
+
+
+def _images(content: Mapping[str, Any]) -> dict[str, LockEntry]:
+    images = content.get("images")
+    if not isinstance(images, dict):
+        raise _Damaged("it has no map of images")
+    return {target: _entry(entry, repr(target)) for target, entry in images.items()}
+
+
+def _entry(value: Any, where: str) -> LockEntry:
+    parts = value if isinstance(value, dict) else {}
+    entry = _made(
+        LockEntry, value, where,
+        files=_list(LockedFile, parts, "files", where),
+        layers=_list(LockedLayer, parts, "layers", where),
+        resharded=_list(LockedSplit, parts, "resharded", where),
+        caches=_list(LockedCaches, parts, "caches", where),
+        include=tuple(parts.get("include", ())),
+        exclude=tuple(parts.get("exclude", ())),
+    )  # fmt: skip
+    for name in ("kind", "model", "revision", "name", "served_name"):
+        if not isinstance(getattr(entry, name), str):
+            raise _Damaged(f"{where}: {name} is not a text")
+    if not isinstance(entry.layer_rule, int):
+        raise _Damaged(f"{where}: layer_rule is not a number")
+    digests = [("image_digest", entry.image_digest), ("base_digest", entry.base_digest)]
+    digests += [(f"files: sha256 of {file.path}", f"sha256:{file.sha256}") for file in entry.files]
+    digests += [("layers: digest", layer.digest) for layer in entry.layers]
+    digests += [("caches: digest", caches.digest) for caches in entry.caches]
+    for name, digest in digests:
+        missing = name == "base_digest" and digest is None
+        if not missing and (not isinstance(digest, str) or not _DIGEST.fullmatch(digest)):
+            raise _Damaged(f"{where}: {name} is not a sha256")
+    sizes = [file.size for file in entry.files] + [layer.size for layer in entry.layers]
+    sizes += [split.size for split in entry.resharded] + [caches.size for caches in entry.caches]
+    for size in sizes:
+        if not isinstance(size, int) or size < 0:
+            raise _Damaged(f"{where}: a size is {size!r}")
+    for file in entry.files:
+        try:
+            check_path(file.path)
+        except (LayerRuleError, AttributeError, TypeError) as error:
+            raise _Damaged(f"{where}: {file.path!r} is not the path of a model's file") from error
     return entry
+
+
+def _list(kind: type[T], parts: Mapping[str, Any], name: str, where: str) -> tuple[T, ...]:
+    values = parts.get(name, [])
+    if not isinstance(values, list):
+        raise _Damaged(f"{where}: {name} is not a list")
+    return tuple(_made(kind, value, f"{where}: {name}[{number}]") for number, value in enumerate(values))
+
+
+def _made(kind: type[T], value: Any, where: str, **made: Any) -> T:
+    """An object of the lock, which has all that it needs and nothing else."""
+    if not isinstance(value, dict):
+        raise _Damaged(f"{where} is not a map")
+    known = {field.name: field.default is MISSING for field in fields(kind)}
+    if other := sorted(value.keys() - known.keys()):
+        raise _Damaged(f"{where} has {other[0]!r}, which a bake does not write")
+    if missing := [name for name, needed in known.items() if needed and name not in value]:
+        raise _Damaged(f"{where} has no {missing[0]}")
+    lists = {name: tuple(item) for name, item in value.items() if isinstance(item, list)}
+    return kind(**{**value, **lists, **made})
 
 
 @contextmanager

@@ -24,11 +24,16 @@ from weight_bakery import (
 from weight_bakery._lock import content_revision, update_lock
 
 texts = st.text(min_size=1, max_size=10)
-files = st.builds(LockedFile, texts, st.integers(0, 2**60), texts)
-layers = st.builds(LockedLayer, texts, texts, st.integers(0, 2**60), texts)
+sha256s = st.binary(min_size=32, max_size=32).map(bytes.hex)
+digests = sha256s.map("sha256:{}".format)
+paths = st.from_regex(r"[a-zß0-9 _-][a-zß0-9 _./-]{0,9}[a-z]", fullmatch=True).filter(
+    lambda path: not {"", ".", ".."} & set(path.split("/")) and "/.wh." not in path
+)
+files = st.builds(LockedFile, paths, st.integers(0, 2**60), sha256s)
+layers = st.builds(LockedLayer, texts, digests, st.integers(0, 2**60), texts)
 entries = st.builds(
     LockEntry, texts, texts, texts, texts, texts, st.just(1),
-    st.lists(files, max_size=3).map(tuple), st.lists(layers, max_size=3).map(tuple), texts, st.none() | texts,
+    st.lists(files, max_size=3).map(tuple), st.lists(layers, max_size=3).map(tuple), digests, st.none() | digests,
     st.none() | texts, st.none() | texts, st.lists(texts, max_size=2).map(tuple),
     st.lists(texts, max_size=2).map(tuple), st.none() | texts,
 )  # fmt: skip
@@ -112,8 +117,9 @@ def test_entries_of_other_targets_stay(tmp_path: Path) -> None:
         (b'{"version": 3, "images": {}}', r"written by a newer version \(lock version 3\); update vllm-runpod"),
         (b'{"version": "poetry"}', "is not a weights.lock"),
         (b'{"version": 1}', "is not a weights.lock, or it is damaged"),
-        (b'{"version": 1, "images": {"a": {"kind": "hub"}}}', "damaged"),
-        (b'{"version": 1, "images": {"a": 3}}', "damaged"),
+        (b'{"version": 1, "images": []}', r"damaged \(it has no map of images\)"),
+        (b'{"version": 1, "images": {"a": {"kind": "hub"}}}', r"damaged \('a' has no model\)"),
+        (b'{"version": 1, "images": {"a": 3}}', r"damaged \('a' is not a map\)"),
     ],
 )
 def test_locks_that_are_not_ours_are_refused_before_anything_moves(
@@ -127,6 +133,39 @@ def test_locks_that_are_not_ours_are_refused_before_anything_moves(
         bake(request)
     assert lock.read_bytes() == content
     assert not (tmp_path / "images").exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("files",), {}, "files is not a list"),
+        (("files", 0, "sha256"), "zz", "files: sha256 of LICENSE is not a sha256"),
+        (("files", 0, "size"), -1, "a size is -1"),
+        (("files", 0, "path"), "../../etc/passwd", "'../../etc/passwd' is not the path of a model's file"),
+        (("files", 0, "path"), 7, "7 is not the path of a model's file"),
+        (("layers", 1, "digest"), "sha256:0", "layers: digest is not a sha256"),
+        (("layers", 1), 3, r"layers\[1\] is not a map"),
+        (("layers", 1, "colour"), "red", r"layers\[1\] has 'colour', which a bake does not write"),
+        (("image_digest",), None, "image_digest is not a sha256"),
+        (("base_digest",), "latest", "base_digest is not a sha256"),
+        (("served_name",), 5, "served_name is not a text"),
+        (("layer_rule",), "one", "layer_rule is not a number"),
+    ],
+)
+def test_a_damaged_entry_is_told_by_its_place(
+    tmp_path: Path, keys: tuple[str | int, ...], value: object, message: str
+) -> None:
+    """Whatever reads the lock may rely on what it holds: digests, sizes and paths are what they should be."""
+    lock = tmp_path / "weights.lock"
+    bake(BakeRequest(model=str(write_model(tmp_path / "Tiny")), to=f"oci:{tmp_path}/images:v1", lock=lock))
+    content = json.loads(lock.read_bytes())
+    place = content["images"]["oci:images:v1"]
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    lock.write_text(json.dumps(content))
+    with pytest.raises(LockError, match=rf"'oci:images:v1'.*{message}"):
+        read_lock(lock)
 
 
 def test_a_lock_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
