@@ -1,6 +1,7 @@
 """Real worker processes with the official SDK: killed, refreshed, crashing, stopped."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -41,7 +42,8 @@ async def test_a_frozen_worker_is_noticed_by_its_missing_pings(tmp_path: Path) -
         async with asyncio.timeout(40):
             while len(it.host.containers) < 2:
                 await asyncio.sleep(0.1)
-        os.killpg(frozen.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # it may have been killed by now
+            os.killpg(frozen.pid, signal.SIGCONT)
         body = await it.until(job_id, "COMPLETED", within_s=60)
         assert body["output"]["pid"] == it.host.containers[1].pid
 
