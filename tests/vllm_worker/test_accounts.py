@@ -72,7 +72,13 @@ async def test_requests_over_http_are_limited_and_accounted_for(start: Start) ->
         assert (await ask(chat("x", max_tokens=1), "x" * 65))[0] == 400
         assert (await ask(chat("error 400 too long", max_tokens=1), "probe"))[0] == 400
 
-        lines = await usage(worker, 4)
+        endless = chat("slow", stream=True, max_tokens=9)
+        async with http.post(f"{url}/v1/chat/completions", json=endless, headers={"X-Feature": "leaver"}):
+            await asyncio.sleep(0.1)  # it would go on for ever
+        *lines, left = await usage(worker, 5)
+        assert (left["feature"], left["outcome"], left["estimated"]) == ("leaver", "cancelled", True)
+        assert left["output_tokens"] >= 1
+        assert left["gpu_seconds"] >= 0.2, "0.1 s of two GPUs"
         assert [(one["input_tokens"], one["output_tokens"]) for one in lines] == [
             (5, 7), (5, 7), (None, len(TEXT.split())), (0, 0),
         ]  # fmt: skip
@@ -81,11 +87,12 @@ async def test_requests_over_http_are_limited_and_accounted_for(start: Start) ->
         assert (lines[0]["feature"], lines[0]["user"], lines[3]["outcome"]) == ("chat", "chat-user", "rejected")
         async with http.get(f"{url}/metrics", headers={"Accept": "application/openmetrics-text"}) as answer:
             found = samples(await answer.text())
-        assert worker.requests()[-1] == {"path": "/metrics", "accept": "text/plain"}
+        assert {"path": "/metrics", "accept": "text/plain"} in worker.requests()
     assert found["vllm:num_requests_running"] == 0
     assert found['vllm_worker_requests_total{outcome="ok"}'] == 3
     assert found['vllm_worker_requests_total{outcome="rejected"}'] == 1
     assert found['vllm_worker_requests_total{outcome="refused"}'] == 6
+    assert found['vllm_worker_requests_total{outcome="cancelled"}'] == 1
     assert found["vllm_worker_requests_in_flight"] == 0
     assert found["vllm_worker_gpus"] == 2
     assert found['vllm_worker_tokens_total{feature="chat",kind="output"}'] == 14 + len(TEXT.split())
@@ -129,12 +136,16 @@ async def test_jobs_are_limited_and_accounted_for(start: Start, platform: JobApi
     assert sorted((one["feature"] or "", one["input_tokens"], one["output_tokens"]) for one in lines) == [
         ("", 5, 7), ("bulk", 10, 14), ("search", 5, 7), ("search", 5, 7), ("search", 5, 7),
     ]  # fmt: skip
+    job = await platform.submit({"route": "/v1/chat/completions", "body": chat("slow", max_tokens=5, stream=True)})
+    await platform.first_piece(job)
+    await platform.cancel(job)
+    assert (await usage(worker, 6))[-1]["outcome"] == "cancelled"
     (figures,) = (await platform.run({"metrics": True, "tags": tags}))["output"]
-    assert figures["requests"] == {"ok": 5, "refused": 4, "rejected": 0, "failed": 0, "cancelled": 0}
+    assert figures["requests"] == {"ok": 5, "refused": 4, "rejected": 0, "failed": 0, "cancelled": 1}
     assert (figures["in_flight"], figures["gpus"], figures["features"]["search"]["output_tokens"]) == (0, 2, 21)
     assert figures["start_seconds"]["total"] > 0
     async with asyncio.timeout(5):
-        while not (told := worker.events("metrics")) or told[-1]["requests"]["refused"] < 4:
+        while not (told := worker.events("metrics")) or told[-1]["requests"]["cancelled"] < 1:
             await asyncio.sleep(0.02)
     assert {key: told[-1][key] for key in figures} == figures
     await asyncio.sleep(0.5)
