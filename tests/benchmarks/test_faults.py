@@ -27,7 +27,8 @@ def wish() -> Wish:
         "volumes": [{"name": "v", "label": None, "size": 20, "data_center": "EU-RO-1"}],
         "credentials": [{"name": "c", "label": "ghcr", "username": "u", "password": "pass-word"}],
         "templates": [
-            {"name": "t", "label": None, "image": "i:1", "registry": "c", "env": {"A": "1"}, "secret_env": {"S": "s-1"}}
+            {"name": "t", "label": None, "image": "i:1", "registry": "c", "cmd": ["serve", "s-2"],
+             "env": {"A": "1"}, "secret_env": {"S": "s-1"}}
         ],
         "endpoints": [
             {"name": "e", "label": None, "type": "QUEUE", "queue_delay": True, "template": "t", "image": None,
@@ -41,7 +42,9 @@ def cloud() -> dict[str, list[dict[str, Any]]]:
     return {
         "volumes": [{"id": "v1", "name": "v-0", "size": 20, "dataCenter": "EU-RO-1"}],
         "credentials": [{"id": "c1", "name": "ghcr"}],
-        "templates": [{"id": "t1", "name": "t-0", "image": "i:1", "env": {"A": "1", "S": "s-1"}}],
+        "templates": [
+            {"id": "t1", "name": "t-0", "image": "i:1", "cmd": ["serve", "s-2"], "env": {"A": "1", "S": "s-1"}}
+        ],
         "endpoints": [
             {"id": "e1", "name": "e-0", "type": "QUEUE", "timeout": 0, "image": "i:1",
              "env": {"A": "1", "S": "s-1", "B": "2"}}
@@ -93,6 +96,7 @@ def test_planted_loss_is_found(kind: str) -> None:
         ("credentials", "name", "other"),
         ("templates", "env", {"A": "1", "S": "old"}),
         ("templates", "image", "i:0"),
+        ("templates", "cmd", ["serve"]),
         ("endpoints", "env", {"A": "1", "B": "2"}),
         ("endpoints", "type", "LOAD_BALANCER"),
         ("endpoints", "image", "i:0"),
