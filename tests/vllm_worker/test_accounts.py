@@ -4,12 +4,14 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from tests.vllm_worker.fake_vllm import TEXT
 from tests.vllm_worker.support import JobApi, Worker
+from tests.vllm_worker.test_front import status
 from tests.vllm_worker.test_usage import samples
 
 Start = Callable[..., Any]
@@ -29,18 +31,27 @@ async def usage(worker: Worker, count: int) -> list[dict[str, Any]]:
     return found
 
 
-async def test_requests_over_http_are_limited_and_accounted_for(start: Start) -> None:
+async def test_requests_over_http_are_limited_and_accounted_for(start: Start, tmp_path: Path) -> None:
     """What passes reaches vLLM byte for byte; what does not gets an error in OpenAI's form; /metrics tells of both."""
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]
+    (tmp_path / "home0").mkdir()
+    (tmp_path / "home0" / "fake.json").write_text(json.dumps({"delay": 1}))
     worker = await start(
         WORKER_MODE="pod", PORT=str(port), WORKER_API_KEY=KEY, WORKER_MAX_TOKENS="64", WORKER_ALLOWED_MODELS="fake",
         WORKER_TAG_RATE="3", RUNPOD_GPU_COUNT="2",
     )  # fmt: skip
-    await worker.event("ready")
     url = f"http://127.0.0.1:{port}"
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
+        async with asyncio.timeout(20):
+            while await status(http, f"{url}/ping") != 204:
+                await asyncio.sleep(0.02)
+        async with http.get(f"{url}/metrics") as answer:
+            early = samples(await answer.text())
+        assert early["vllm_worker_gpus"] == 2
+        assert not [name for name in early if name.startswith("vllm:")], "it is still being loaded"
+        await worker.event("ready")
 
         async def ask(body: Any, feature: str = "chat") -> tuple[int, Any, Any]:
             data = body if isinstance(body, str) else json.dumps(body)
@@ -57,8 +68,8 @@ async def test_requests_over_http_are_limited_and_accounted_for(start: Start) ->
         assert "".join(one["choices"][0]["delta"]["content"] for one in events[:-1]) == TEXT + " "
         await ask(chat("cuts 3", stream=True, max_tokens=9))
 
-        status, document, headers = await ask(chat("a fourth", max_tokens=9))
-        assert (status, document["error"]["type"]) == (429, "RateLimitError")
+        code, document, headers = await ask(chat("a fourth", max_tokens=9))
+        assert (code, document["error"]["type"]) == (429, "RateLimitError")
         assert 1 <= int(headers["Retry-After"]) <= 60
         for body, expected, word in (
             (chat("much", max_tokens=65), 400, "WORKER_MAX_TOKENS"),
@@ -66,8 +77,8 @@ async def test_requests_over_http_are_limited_and_accounted_for(start: Start) ->
             (chat("other", max_tokens=1) | {"model": "other"}, 403, "WORKER_ALLOWED_MODELS"),
             ("{", 400, "JSON"),
         ):
-            status, document, _ = await ask(body, "probe")
-            assert status == expected
+            code, document, _ = await ask(body, "probe")
+            assert code == expected
             assert word in document["error"]["message"]
         assert (await ask(chat("x", max_tokens=1), "x" * 65))[0] == 400
         assert (await ask(chat("error 400 too long", max_tokens=1), "probe"))[0] == 400

@@ -79,6 +79,31 @@ def test_no_request_gets_past_the_ceiling(route: str, body: dict[str, Any], pass
     assert refused(limits, route, body) == (0 if passes else 400)
 
 
+ODD = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=3)
+)
+
+
+@given(
+    st.sampled_from([CHAT, COMPLETIONS, RESPONSES, MESSAGES, "/v1/score"]),
+    st.dictionaries(
+        st.sampled_from(
+            ["max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "prompt", "model"]
+        ),
+        ODD | st.dictionaries(st.text(max_size=3), ODD, max_size=2),
+    ),
+)
+def test_any_body_passes_within_the_limits_or_is_refused_in_words(route: str, body: dict[str, Any]) -> None:
+    """No crash, and no number above the ceiling gets through on a route that generates."""
+    limits = Limits(WorkerSettings(worker_max_tokens=100, worker_allowed_models=frozenset({"m"})), "m")
+    status = refused(limits, route, body)
+    assert status in (0, 400, 403)
+    if status == 0 and route != "/v1/score":
+        bounds = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+        assert all(bound is None or (type(bound) is int and bound <= 100) for bound in bounds)
+        assert body.get("model") in (None, "", "m")
+
+
 def test_the_ceiling_says_what_was_asked_for() -> None:
     """The sum, the limit and the variable."""
     with pytest.raises(ApiError) as caught:

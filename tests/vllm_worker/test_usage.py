@@ -16,6 +16,14 @@ from vllm_worker._metrics import FEATURES, OTHER_FEATURES, Metrics, joined
 from vllm_worker._tags import Tags
 from vllm_worker._usage import WHOLE_BODY_BYTES, Desk, GpuClock, gpu_count
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["usage", "prompt_tokens", "completion_tokens", "total_tokens"]), inner)
+    ),
+    max_leaves=8,
+)
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 SAMPLE = re.compile(
     r'^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>(?:\w+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (?P<value>[\d.e+-]+)$'
@@ -104,6 +112,31 @@ def test_a_stream_without_usage_is_estimated_and_says_so(
     record = line(capfd)
     assert (record["input_tokens"], record["output_tokens"], record["estimated"]) == (None, 3, True)
     assert record["outcome"] == "cancelled"
+
+
+def test_an_error_in_mid_stream_is_a_failure(capfd: pytest.CaptureFixture[str]) -> None:
+    """vLLM tells of it as an event, when the status is long gone; a text or a field of that name is none."""
+    one = desk()
+    for last in ({"error": {"message": "no"}}, {"response": {"error": None}}, {"text": 'data: {"error"'}):
+        bill = one.admit_http(CHAT, b"{}", Tags())
+        bill.saw_events(events({"choices": [{"delta": {"content": "x"}}]}, last, "[DONE]"))
+        bill.close("ok")
+    outcomes = [json.loads(text).get("outcome") for text in capfd.readouterr().out.splitlines()]
+    assert outcomes == ["failed", None, None]
+
+
+@given(st.dictionaries(st.sampled_from(["usage", "response", "message", "prompt_tokens", "output_tokens"]), JSON))
+def test_no_answer_is_too_odd(document: dict[str, Any]) -> None:
+    """Whatever comes is passed on; only numbers are counted."""
+    one = desk()
+    bill = one.admit_http(CHAT, b"{}", Tags())
+    bill.saw_document(document)
+    bill.saw_body(json.dumps(document).encode())
+    bill.saw_events(events(document))
+    bill.close("ok")
+    (used,) = one.metrics.snapshot()["features"].values()
+    assert used["input_tokens"] >= 0
+    assert used["output_tokens"] >= 0
 
 
 def test_large_answers_are_not_parsed_for_their_usage(capfd: pytest.CaptureFixture[str]) -> None:

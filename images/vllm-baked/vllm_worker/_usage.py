@@ -111,6 +111,8 @@ class Bill:
         self._streamed = 0
         self._marked: bytes | None = None
         self._held = b""
+        self._failed = False
+        """Whether vLLM told of an error in a stream that had begun, too late for a status."""
         self._open = True
         metrics.in_flight += 1
 
@@ -126,6 +128,8 @@ class Bill:
         self._streamed += _output_events(self._route, events)
         if b'"usage"' in events:
             self._marked = events
+        if b'data: {"error"' in events:
+            self._failed = True
 
     def saw_body(self, body: bytes) -> None:
         """Look at a whole answer."""
@@ -155,6 +159,7 @@ class Bill:
         if not self._open:
             return
         self._open = False
+        outcome = "failed" if self._failed and outcome == "ok" else outcome
         self._metrics.in_flight -= 1
         self._metrics.count(outcome)
         if self._clock is None:
