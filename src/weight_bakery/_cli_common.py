@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -29,6 +32,9 @@ __all__ = [
     "error_line",
     "told",
 ]
+
+_NOBODY_READS = 141
+"""Exit code of a program that SIGPIPE ended."""
 
 
 class Size(click.ParamType[int]):
@@ -67,6 +73,11 @@ def told(
         raise click.exceptions.Exit(exit_code) from None
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
+    except BrokenPipeError:
+        # Whoever read the output has gone; what is left in the buffer must not be missed when Python ends.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise click.exceptions.Exit(_NOBODY_READS) from None
     except Exception as error:
         logging.getLogger("weight_bakery").debug("unexpected failure", exc_info=True)
         said = redact(f"{type(error).__name__}: {error}".splitlines()[0])

@@ -148,6 +148,22 @@ def test_whoever_reads_json_reads_of_a_failure_too(
     assert done.stderr.splitlines()[-1] == f"error: {error['text']}; {error['remedy']}" == told.stderr.splitlines()[-1]
 
 
+def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
+    """`... --json | head -1` ends the bake without a word, as other programs end; the tag is not set."""
+    write_model(tmp_path / "Tiny")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, SCRIPT, "--model", "Tiny", "--to", "oci:images:v1", "--json"], cwd=tmp_path,
+            env=environment(tmp_path), stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert not (tmp_path / "weights.lock").exists()
+
+
 def test_wrong_usage_is_told_by_click(tmp_path: Path) -> None:
     """A missing option, and half a login."""
     assert run(tmp_path, "--model", "x").returncode == 2
