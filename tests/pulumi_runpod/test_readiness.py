@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from google.protobuf import empty_pb2
 
-from pulumi_runpod.provider.readiness import NotReady, Readiness
+from pulumi_runpod.provider.readiness import NotReady, Readiness, duration
 from runpod_rest import KeyRefused
 from tests.pulumi_runpod.cloud import KEY, Cloud
 from tests.pulumi_runpod.engine_player import InitError, Player, State
@@ -42,10 +42,19 @@ async def test_the_time_of_custom_timeouts_is_kept(player: Player, cloud: Cloud)
     cloud.ctx.fleet.step = lambda: None  # type: ignore[attr-defined]  # no worker ever starts
     with pytest.raises(InitError) as caught:
         await player.up(state, ENDPOINT, timeout=0.4)
-    assert "did not answer a request within" in caught.value.reasons[0]
+    assert "did not answer a request within 0 s" in caught.value.reasons[0]
     assert "workers: none yet" in caught.value.reasons[0]
     health = await cloud.call("GET", f"/v2/{state.id}/health")
     assert health["jobs"]["inQueue"] == 0
+    with pytest.raises(InitError) as caught:
+        await player.up(state, {**ENDPOINT, "env": {"A": "2"}}, timeout=0.4)
+    assert any("an answer by a worker of an older one does not count" in reason for reason in caught.value.reasons)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(6.2, "6 s"), (119, "119 s"), (120, "2 min"), (1201, "20 min")])
+def test_a_duration_is_told_in_a_fitting_unit(seconds: float, text: str) -> None:
+    """Six seconds are not 0.1 minutes."""
+    assert duration(seconds) == text
 
 
 async def test_cancel_ends_the_wait_at_once(player: Player, cloud: Cloud) -> None:

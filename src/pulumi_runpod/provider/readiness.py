@@ -221,12 +221,15 @@ class Readiness:
     async def _next_look(self, failed: list[str], seconds: float) -> None:
         left = self._deadline - self._session.clock()
         if left <= 0:
-            minutes = (self._session.clock() - self._started) / 60
-            reasons = [f"did not answer a request within {minutes:.1f} min; workers: {self._summary()}"]
+            waited = duration(self._session.clock() - self._started)
+            reasons = [f"did not answer a request within {waited}; workers: {self._summary()}"]
             if failed:
                 reasons.append(f"last answer: {failed[-1]}")
             if self._version is not None:
-                reasons.append(f"release {self._version} has to answer")
+                reasons.append(
+                    f"waited for a worker of release {self._version}: "
+                    "an answer by a worker of an older one does not count"
+                )
             raise NotReady([*reasons, *await self._log_reasons()])
         await self._session.pause(min(seconds, max(left, 0.01)))
 
@@ -280,3 +283,8 @@ def _error_in(output: Any) -> Any:
 
 def _failure_of(status: Json) -> Any:
     return status.get("error") or status.get("output") or "the job failed without a reason"
+
+
+def duration(seconds: float) -> str:
+    """How long something took, as people say it."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
