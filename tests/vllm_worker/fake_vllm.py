@@ -59,6 +59,14 @@ async def stream(request: web.Request, prompt: str, with_usage: bool) -> web.Str
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)
     try:
+        if prompt.startswith("many"):
+            for number in range(int(prompt.split()[1])):
+                await response.write(event(f"{number} "))
+                while number == 0 and not (HOME / "go").exists():
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.003)
+            await response.write(b"data: [DONE]\n\n")
+            return response
         if prompt.startswith("slow"):
             while True:
                 await response.write(event("tick "))
