@@ -41,22 +41,22 @@ class Running(Protocol):
 
 
 def real_planes() -> Sequence[Plane]:
-    """Control, job and worker plane, load balancer. Imported here so that each can be tested without the others."""
-    from runpod_emulator import balancer, jobs, workers
+    """Control plane, job and worker plane, load balancer. Imported here so that each can be tested without others."""
+    from runpod_emulator import balancer, jobs, pods, workers
 
-    return (control.add_routes, jobs.add_routes, workers.add_routes, balancer.add_routes)
+    return (pods.add_routes, control.add_routes, jobs.add_routes, workers.add_routes, balancer.add_routes)
 
 
 def build_app(ctx: Context, *, planes: Sequence[Plane] | None = None) -> web.Application:
-    """The application for `ctx`. `planes` defaults to all of them, the control plane first: its first path segments
-    are reserved, and what comes first wins."""
+    """The application for `ctx`. `planes` defaults to all of them, the control plane before the job plane: its first
+    path segments are reserved, and what comes first wins."""
     app = web.Application(client_max_size=LARGEST_BODY)
     app[CONTEXT] = ctx
     guard.install(app, ctx.config, between=levers.MIDDLEWARES)
     levers.add_routes(app, ctx)
+    app.on_startup.append(_start)  # what the planes start comes after it: the look for left-overs ends all it finds
     for add_routes in planes if planes is not None else real_planes():
         add_routes(app, ctx)
-    app.on_startup.append(_start)
     # On shutdown, not on cleanup: workers hold long polls open, and a stopped fleet lets go of them.
     app.on_shutdown.append(_stop)
     return app

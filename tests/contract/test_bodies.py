@@ -48,6 +48,19 @@ FULL_TEMPLATE: dict[str, Any] = {
     "startJupyter": False,
     "allowedCudaVersions": ["12.8"],
 }
+FULL_POD: dict[str, Any] = {
+    **{key: FULL_ENDPOINT[key] for key in bodies.CONTAINER},
+    "name": "p",
+    "cloud": "SECURE",
+    "gpu": {"id": "NVIDIA L4", "count": 1, "allowedCudaVersions": ["12.8"], "minCudaVersion": "12.8"},
+    "cpu": {"id": "cpu3c", "vcpuCount": 2},
+    "dataCenterIds": ["US-KS-2"],
+    "globalNetworking": False,
+    "mounts": {"persistent": {"size": 10, "path": "/w"}, "network": [{"volumeId": "v", "path": "/w"}]},
+    "startSsh": True,
+    "startJupyter": False,
+    "templateId": "t",
+}
 FULL_VOLUME = {"name": "v", "size": 10, "dataCenter": "US-KS-2", "type": "STANDARD"}
 FULL_REGISTRY = {"name": "r", "username": "u", "password": "p"}
 
@@ -59,6 +72,8 @@ CASES = {
     ),
     "CreateTemplateRequest": (bodies.create_template, FULL_TEMPLATE),
     "UpdateTemplateRequest": (bodies.update_template, FULL_TEMPLATE),
+    "CreatePodRequest": (bodies.create_pod, FULL_POD),
+    "PodActionRequest": (bodies.pod_action, {"action": "stop"}),
     "CreateNetworkVolumeRequest": (bodies.create_volume, FULL_VOLUME),
     "UpdateNetworkVolumeRequest": (bodies.update_volume, {"name": "v", "size": 20}),
     "CreateRegistryRequest": (bodies.create_registry, FULL_REGISTRY),

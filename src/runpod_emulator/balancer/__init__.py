@@ -5,8 +5,8 @@ held; nothing is sent twice. May import the job and worker planes, the emulator'
 """
 
 from runpod_emulator.balancer._health import watched
-from runpod_emulator.balancer._ports import PortTaken, choose_ports, http_env
+from runpod_emulator.balancer._ports import PortTaken, choose_ports, http_env, is_free
 from runpod_emulator.balancer._routes import add_routes
 from runpod_emulator.balancer._traffic import Traffic
 
-__all__ = ["PortTaken", "Traffic", "add_routes", "choose_ports", "http_env", "watched"]
+__all__ = ["PortTaken", "Traffic", "add_routes", "choose_ports", "http_env", "is_free", "watched"]

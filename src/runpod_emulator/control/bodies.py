@@ -129,6 +129,52 @@ _TEMPLATE: dict[str, Check] = {
 create_template = record({**CONTAINER, **_TEMPLATE}, required=("name", "image"), also_blamed=_TEMPLATE)
 update_template = record({**CONTAINER, **_TEMPLATE})
 
+_NETWORK_MOUNTS = array(record({"volumeId": string(), "path": string()}, required=("volumeId", "path")))
+
+
+def _network_mounts(value: Any, path: str) -> Iterator[str]:
+    yield from _NETWORK_MOUNTS(value, path)
+    if isinstance(value, list) and len(value) > 1:
+        yield f"{path}: maxItems: got {len(value)}, want 1"
+
+
+_POD_MOUNTS = record(
+    {
+        "persistent": record({"size": integer(minimum=10), "path": string()}, required=("size", "path")),
+        "network": _network_mounts,
+    }
+)
+_POD: dict[str, Check] = {
+    "name": string(min_length=1),
+    "cloud": one_of("SECURE", "COMMUNITY"),
+    "cpu": record({"id": string(min_length=1), "vcpuCount": integer(minimum=2)}, required=("id", "vcpuCount")),
+    "dataCenterIds": array(string()),
+    "globalNetworking": boolean(),
+    "gpu": record(
+        {
+            "id": string(),
+            "count": integer(minimum=1),
+            "allowedCudaVersions": array(string(pattern=_CUDA)),
+            "minCudaVersion": string(pattern=_CUDA),
+        },
+        required=("id",),
+    ),
+    "mounts": _POD_MOUNTS,
+    "startJupyter": boolean(),
+    "startSsh": boolean(),
+    "templateId": string(min_length=1),
+}
+_pod_create = record({**CONTAINER, **_POD}, required=("name",), also_blamed=_POD)
+
+
+def create_pod(value: Any, path: str) -> Iterator[str]:
+    yield from _pod_create(value, path)
+    if isinstance(value, dict) and "templateId" not in value and "image" not in value:
+        yield f"{path}: missing property 'image'"
+
+
+pod_action = record({"action": one_of("start", "stop", "restart", "terminate")}, required=("action",))
+
 _VOLUME_SIZE = integer(minimum=10, maximum=4096)
 create_volume = record(
     {

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from runpod_emulator.control.problem import Problem, not_found
 from runpod_emulator.control.records import RESERVED_SEGMENTS
 
-_EMULATED = ("serverless", "templates", "network-volumes", "registries", "catalog")
+_EMULATED = ("pods", "serverless", "templates", "network-volumes", "registries", "catalog")
 
 
 def _not_emulated(what: str) -> NoReturn:

@@ -1,6 +1,5 @@
 """`/v2/serverless`: create, list, read, change and delete endpoints (runpod-api.md §1.2)."""
 
-import inspect
 import json
 from dataclasses import replace
 from typing import Any
@@ -12,9 +11,10 @@ from runpod_emulator.context import Context
 from runpod_emulator.control import bodies, endpoint_rules, releases
 from runpod_emulator.control.catalog import public_template
 from runpod_emulator.control.http import answer, checked_body, no_content
+from runpod_emulator.control.images import check_image
 from runpod_emulator.control.paging import Pager
-from runpod_emulator.control.problem import Problem, not_found, unprocessable
-from runpod_emulator.control.records import Records, Template, container_of, new_id
+from runpod_emulator.control.problem import Problem, not_found
+from runpod_emulator.control.records import Records, Template, new_id
 from runpod_emulator.control.views import endpoint_json
 from runpod_emulator.model import Endpoint, Json
 
@@ -112,21 +112,5 @@ class EndpointRoutes:
         return template
 
     async def _check_image(self, endpoint: Endpoint, before: Endpoint | None) -> None:
-        """422 in prose for an image that its registry does not have (runpod-api-live.md §3 row 4).
-
-        A host that cannot look (no `image_exists`) is taken to have every image.
-        """
-        look = getattr(self._ctx.host, "image_exists", None)
-        if look is None:
-            return
-        if before is not None and (before.image, before.registry) == (endpoint.image, endpoint.registry):
-            return
-        auth = self._records.registry_auth(endpoint.registry) if endpoint.registry else None
-        found = look(container_of(endpoint).image, auth)
-        if inspect.isawaitable(found):
-            found = await found
-        if isinstance(found, str):
-            named = endpoint.image in found
-            raise unprocessable(found if named else f"image '{endpoint.image}' cannot be used: {found}")
-        if not found:
-            raise unprocessable(f"image '{endpoint.image}' not found in its registry")
+        if before is None or (before.image, before.registry) != (endpoint.image, endpoint.registry):
+            await check_image(self._ctx.host, self._records, endpoint.image, endpoint.registry)

@@ -9,7 +9,7 @@ import secrets
 import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from redaction import register_secret
 from runpod_emulator.control.containers import Container, decode
@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS control_volumes (
 CREATE TABLE IF NOT EXISTS control_registries (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, username TEXT NOT NULL,
     password TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS control_pods (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS control_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -103,6 +105,21 @@ class Release:
     diff: list[Json]
 
 
+@dataclass(frozen=True)
+class Pod:
+    id: str
+    name: str
+    container: Container
+    gpu: Json | None
+    cpu: Json | None
+    cloud: str
+    data_center_id: str
+    cost: float
+    created_at: float
+    at_rest: Literal["EXITED", "ERROR"] | None = None
+    """Why nothing runs; None while something does or shall."""
+
+
 def container_of(endpoint: Endpoint) -> Container:
     return Container(endpoint.image, endpoint.args, endpoint.disk, endpoint.env, endpoint.ports, endpoint.registry)
 
@@ -140,6 +157,13 @@ def _template(row: Row) -> Template:
     container["ports"] = tuple(container["ports"])
     body["allowed_cuda_versions"] = tuple(body["allowed_cuda_versions"])
     return Template(container=Container(**container), **body)
+
+
+def _pod(row: Row) -> Pod:
+    body: dict[str, Any] = json.loads(row["body"])
+    container = body.pop("container")
+    container["ports"] = tuple(container["ports"])
+    return Pod(container=Container(**container), **body)
 
 
 class Records:
@@ -224,6 +248,27 @@ class Records:
 
     def delete_template(self, template_id: str) -> None:
         self.store.execute("DELETE FROM control_templates WHERE id = ?", (template_id,))
+
+    # Pods
+
+    def pod(self, pod_id: str) -> Pod | None:
+        row = self.store.query_one("SELECT body FROM control_pods WHERE id = ?", (pod_id,))
+        return _pod(row) if row else None
+
+    def pods(self) -> list[Pod]:
+        return [_pod(row) for row in self.store.query("SELECT body FROM control_pods ORDER BY seq DESC")]
+
+    def pod_page(self, before: int | None, limit: int) -> list[tuple[int, Pod]]:
+        return [(row["seq"], _pod(row)) for row in self._page("control_pods", before, limit)]
+
+    def save_pod(self, pod: Pod) -> None:
+        self.store.execute(
+            "INSERT INTO control_pods (id, body) VALUES (:id, :body) ON CONFLICT (id) DO UPDATE SET body = :body",
+            {"id": pod.id, "body": json.dumps(asdict(pod))},
+        )
+
+    def delete_pod(self, pod_id: str) -> None:
+        self.store.execute("DELETE FROM control_pods WHERE id = ?", (pod_id,))
 
     # Network volumes
 

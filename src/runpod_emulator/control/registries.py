@@ -7,7 +7,7 @@ from aiohttp import web
 from runpod_emulator.context import Context
 from runpod_emulator.control import bodies
 from runpod_emulator.control.http import answer, checked_body, no_content
-from runpod_emulator.control.problem import not_found
+from runpod_emulator.control.problem import bad_request, not_found
 from runpod_emulator.control.records import Records, Registry, new_id
 from runpod_emulator.control.views import registry_json
 
@@ -41,9 +41,12 @@ class RegistryRoutes:
         return answer(registry_json(registry), 201)
 
     async def _delete(self, request: web.Request) -> web.Response:
-        """Only pods hold a credential back, and there are none here. Templates lose the reference silently; so do
-        endpoints, each of which keeps its settings in a private template (our assumption)."""
+        """Only pods hold a credential back (§1.5). Templates lose the reference silently; so do endpoints, each of
+        which keeps its settings in a private template (our assumption)."""
         registry = self._stored(request)
+        users = [pod.id for pod in self._records.pods() if pod.container.registry == registry.id]
+        if users:
+            raise bad_request(f"registry credential is in use by pod {', '.join(users)}")
         with self._records.store.transaction():
             for template in self._records.templates():
                 if template.container.registry == registry.id:

@@ -1,8 +1,8 @@
 """Everything that was made here as one document, and back: `GET /_emulator/dump`, `POST /_emulator/load`.
 
-A dump holds the rows of the database as they are: endpoints, templates, releases, volumes, credentials, jobs, and the
-key of the lists' cursors; secrets in clear, for it is the owner's key that asks. It does not hold the files in volumes,
-workers and their logs, images, levers, the clock, and the emulator's own key.
+A dump holds the rows of the database as they are: endpoints, pods, templates, releases, volumes, credentials, jobs, and
+the key of the lists' cursors; secrets in clear, for it is the owner's key that asks. It does not hold the files in
+volumes, workers and their logs, images, levers, the clock, and the emulator's own key.
 
 Loading replaces all of it or nothing. A seal over the rows tells a document that was cut or edited from a whole one.
 """
@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,6 +26,7 @@ from runpod_emulator.control.records import Records
 from runpod_emulator.control.views import endpoint_json, registry_json, template_json, volume_json
 from runpod_emulator.control.volumes import recover, retire
 from runpod_emulator.model import Json
+from runpod_emulator.pods import PODS
 from runpod_emulator.store import SCHEMA_VERSION, TableRows
 
 FORMAT = "runpod-emulator-dump"
@@ -57,6 +59,9 @@ def add_routes(app: web.Application, ctx: Context) -> None:
         recover(ctx.config, records)
         if isinstance(ctx.fleet, HoldsState):
             await ctx.fleet.state_replaced()
+        pods = request.app.get(PODS)
+        if pods is not None:
+            await pods.state_replaced()
         for folder in gone:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return answer({"loaded": {name: len(rows) for name, rows in sorted(tables.items())}})
@@ -119,4 +124,5 @@ def _read_back(ctx: Context, records: Records) -> None:
     shown += [template_json(template) for template in records.templates()]
     shown += [volume_json(volume) for volume in records.volumes()]
     shown += [registry_json(registry) for registry in records.registries()]
+    shown += [asdict(pod) for pod in records.pods()]
     json.dumps(shown)

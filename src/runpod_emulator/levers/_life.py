@@ -9,6 +9,7 @@ from runpod_emulator.context import Context
 from runpod_emulator.control.problem import Problem
 from runpod_emulator.control.records import Records
 from runpod_emulator.control.volumes import discard
+from runpod_emulator.pods import PODS
 
 
 def add_routes(app: web.Application, ctx: Context) -> None:
@@ -38,6 +39,10 @@ def add_routes(app: web.Application, ctx: Context) -> None:
         for endpoint in endpoints:
             records.delete_endpoint(endpoint.id)
             await ctx.fleet.endpoint_deleted(endpoint.id)
+        runner = request.app.get(PODS)
+        for pod in records.pods():
+            if runner is not None:
+                await runner.terminate(pod.id)
         for template in records.templates():
             records.delete_template(template.id)
         for volume in records.volumes():

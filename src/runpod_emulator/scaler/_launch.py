@@ -66,7 +66,7 @@ def container_spec(endpoint: Endpoint, session: WorkerSession, placement: Placem
         cmd=endpoint.cmd,
         volume_dir=_volume_dir(placement, ctx),
         registry_auth=registry_auth,
-        secrets=(session.key, *(registry_auth or ())[1:], *_secret_values(endpoint.env)),
+        secrets=(session.key, *(registry_auth or ())[1:], *secret_values(endpoint.env)),
     )
 
 
@@ -116,5 +116,5 @@ def _volume_dir(placement: Placement, ctx: Context) -> Path | None:
     return directory
 
 
-def _secret_values(env: Mapping[str, str]) -> tuple[str, ...]:
+def secret_values(env: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(value for name, value in env.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET)

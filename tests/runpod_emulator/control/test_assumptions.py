@@ -28,4 +28,4 @@ def test_every_named_module_exists() -> None:
 def test_every_plane_has_its_section() -> None:
     """One section per plane."""
     sections = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
-    assert sections == ["Control plane", "Job plane", "Worker plane and scaler", "Load balancer", "Host"]
+    assert sections == ["Control plane", "Job plane", "Worker plane and scaler", "Load balancer", "Pods", "Host"]

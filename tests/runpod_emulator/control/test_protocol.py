@@ -112,7 +112,9 @@ async def test_an_unknown_path_is_404(cloud: Cloud, path: str) -> None:
     assert answer.json["title"] == "Not Found"
 
 
-@pytest.mark.parametrize("path", ["/v2/pods", "/v2/billing/pods", "/v2/account/secrets", "/v2/registries/delegations"])
+@pytest.mark.parametrize(
+    "path", ["/v2/clusters", "/v2/billing/pods", "/v2/account/secrets", "/v2/registries/delegations"]
+)
 async def test_what_is_not_emulated_says_so(cloud: Cloud, path: str) -> None:
     """501 and a sentence, never a wrong answer."""
     answer = await cloud.get(path)
