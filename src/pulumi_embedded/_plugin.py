@@ -25,7 +25,8 @@ from pulumi_embedded._state import Deployment
 from pulumi_embedded._wire import Peer
 
 _log = logging.getLogger("pulumi_embedded.plugin")
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 120.0
+"""Long, since the CLI waits without an end: on a machine that is very busy a start has taken more than 30 s."""
 _MOST_TOLD_BYTES = 4096
 """Metadata have to stay small; a creation that is left out is only not told of."""
 
@@ -104,7 +105,8 @@ async def start_plugin(
     try:
         await asyncio.wait({port, ended}, timeout=_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         if not port.done():
-            why = f"ended with code {child.returncode}" if ended.done() else f"gave no port in {_START_TIMEOUT_S:.0f} s"
+            silent = f"named no port to reach it at within {_START_TIMEOUT_S:.0f} s; if the machine was busy, try again"
+            why = f"ended with code {child.returncode}" if ended.done() else silent
             raise PluginError(_with_tail(f"the plugin '{name}' did not start: it {why}", child))
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port.result()}", options=GRPC_OPTIONS)
         plugin = Plugin(name, child, channel)

@@ -13,7 +13,16 @@ from pulumi_embedded._backend import Backend
 from pulumi_embedded._checkpoint import checkpoint_bytes, load_deployment, parse_checkpoint
 from pulumi_embedded._config import StackConfig
 from pulumi_embedded._crypto import PassphraseCrypter, passphrase_from_environment
-from pulumi_embedded._errors import BackendError, ConfigError, EngineError, PassphraseError, ProjectError, StateError
+from pulumi_embedded._errors import (
+    BackendError,
+    ConfigError,
+    EngineError,
+    PassphraseError,
+    PluginError,
+    ProjectError,
+    StateError,
+)
+from pulumi_embedded._plugin import start_plugin
 from pulumi_embedded._project import Project, load_project
 from pulumi_embedded._state import Deployment, ResourceState
 from pulumi_embedded._statejson import NoSecrets, Sealer
@@ -149,6 +158,19 @@ def test_files_that_are_no_text_are_named(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / ".pulumi" / "meta.yaml").write_bytes(bad)
     with pytest.raises(BackendError, match=r"meta.yaml cannot be read: .*can't decode byte 0xff"):
         Backend(tmp_path, "shop")
+
+
+async def test_a_plugin_that_stays_silent_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It neither ends nor says where it can be reached: told with what to do, and its process is ended."""
+    plugin = tmp_path / "pulumi-resource-demo"
+    plugin.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho loading >&2\nexec sleep 60\n")
+    plugin.chmod(0o755)
+    monkeypatch.setattr("pulumi_embedded._plugin._START_TIMEOUT_S", 1.0)
+    project = _project(tmp_path, plugin_paths={"demo": tmp_path})
+    with pytest.raises(PluginError, match=r"^the plugin 'demo' did not start: it named no port .* 1 s.*\n  loading$"):
+        await start_plugin(project, "demo", "127.0.0.1:1")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '"x"'])
