@@ -216,10 +216,18 @@ def read_settings(
         given["env"] = dict(given["env"])
     settings = Settings(**{"env": {}, **given})
     unreadable = {mistake.key for mistake in mistakes}
-    mistakes += [mistake for mistake in contradictions(settings) if mistake.key not in unreadable]
+    mistakes += [
+        mistake
+        for mistake in contradictions(settings)
+        if not unreadable & {mistake.key, _EITHER.get(mistake.key, mistake.key)}
+    ]
     if mistakes:
         raise InvalidSettings(mistakes, namespace, stack)
     return settings
+
+
+_EITHER = {"image": "bake", "gpuTypes": "gpuPools"}
+"""Of two keys one is needed: where the other is there and cannot be read, this one is not missing."""
 
 
 def contradictions(settings: Settings) -> list[Mistake]:

@@ -88,6 +88,7 @@ def test_a_mistake_in_how_to_bake_is_told_by_its_name(how: dict[str, Any], said:
     with pytest.raises(InvalidSettings) as caught:
         settings(bake={"to": "oci:.local/images/model:v1", **how})
     assert said in str(caught.value)
+    assert "is missing" not in str(caught.value), "what is there and wrong is not missing as well"
 
 
 @pytest.mark.parametrize(
