@@ -52,6 +52,15 @@ def parse_challenges(headers: Sequence[str]) -> list[Challenge]:
     return found
 
 
+def read_url(text: str, *, encoded: bool = True) -> URL | None:
+    """An address that a server named; None where it is none."""
+    try:
+        url = URL(text, encoded=encoded)
+        return url if url.port or not url.absolute else None
+    except ValueError:
+        return None
+
+
 def docker_credentials(folder: Path, host: str) -> Credentials | None:
     """Return the login that Docker's config.json (or a credential helper it names) has for `host`."""
     path = folder / "config.json"
@@ -126,10 +135,11 @@ class Authenticator:
         return f"Bearer {self._token}" if self._token is not None else None
 
     async def _fetch_token(self, challenge: Challenge) -> None:
-        realm = URL(challenge.parameters["realm"])
-        if realm.scheme != "https" and not is_loopback(realm.host or ""):
+        where = challenge.parameters["realm"]
+        realm = read_url(where, encoded=False)
+        if realm is None or realm.host is None or (realm.scheme != "https" and not is_loopback(realm.host)):
             raise RegistryDenied(
-                f"{self._host} wants a login at {realm.scheme}://{realm.host}, which is not https",
+                f"{self._host} wants a login at {where[:200]!r}, which is not https",
                 "use a registry that logs in over https",
             )
         while True:

@@ -19,7 +19,7 @@ from weight_bakery._errors import (
     RegistryUnreachable,
 )
 from weight_bakery._references import RegistryReference, is_loopback
-from weight_bakery._registry_auth import Authenticator, clock_hint, parse_challenges
+from weight_bakery._registry_auth import Authenticator, clock_hint, parse_challenges, read_url
 from weight_bakery._request import Credentials
 
 T = TypeVar("T")
@@ -86,7 +86,12 @@ class RegistryHttp:
                 "check the registry",
                 status=response.status,
             )
-        target = URL(location, encoded=True)
+        target = read_url(location)
+        if target is None:
+            raise RegistryError(
+                f"{self.reference.host} sends uploads to {location[:200]!r}, which is no address",
+                "check the registry, and proxies on the way to it",
+            )
         if not target.absolute:
             target = response.url.join(target)
         if target.scheme == "http" and not is_loopback(target.host or ""):

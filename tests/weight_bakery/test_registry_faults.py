@@ -342,6 +342,23 @@ async def test_a_password_is_not_sent_to_a_plain_http_realm() -> None:
             await upload(registry, credentials=Credentials("me", "pass-word"))
 
 
+@pytest.mark.parametrize("address", ["http://[bad", "https://127.0.0.1:99999/x", "not an address", "://"])
+async def test_an_address_that_is_none_is_the_servers_mistake(address: str) -> None:
+    """Of a login or of an upload: one line that names it, not a fault of ours."""
+    realm = web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{address}"'})
+    started = web.Response(status=202, headers={"Location": address})
+    for answer in (realm, started):
+
+        async def hook(request: web.Request, answer: web.Response = answer) -> web.StreamResponse | None:
+            if request.method == "HEAD":
+                return web.Response(status=404)
+            return web.Response(status=answer.status, headers=answer.headers)
+
+        async with fake_registry(hook) as registry:
+            with pytest.raises(RegistryError):
+                await upload(registry)
+
+
 async def test_a_login_does_not_follow_an_upload_to_another_host() -> None:
     """Where the upload's address is another origin (signed storage), no Authorization goes along."""
     seen: list[str | None] = []
