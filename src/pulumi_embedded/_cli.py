@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pulumi_embedded._errors import EngineError, UsageError
-from pulumi_embedded._flags import operation_flags, stack_option, truth
+from pulumi_embedded._flags import CommandGroup, operation_flags, stack_option, truth
 from redaction import RedactingFilter, redact
 
 
@@ -44,7 +44,7 @@ class Globals:
         return Stack(project, backend, name)
 
 
-class _Commands(click.Group):
+class _Commands(CommandGroup):
     """The commands of this module, and two groups that are loaded when they are asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pulumi_embedded._errors import NotSupported, UsageError
-from pulumi_embedded._flags import stack_option
+from pulumi_embedded._flags import CommandGroup, stack_option
 
 
 def _list(globals_: Any, stack_name: str | None, as_json: bool, show_secrets: bool) -> None:
@@ -33,7 +33,7 @@ def _list(globals_: Any, stack_name: str | None, as_json: bool, show_secrets: bo
         click.echo(f"{key:<{width}}  {text}")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=CommandGroup, invoke_without_command=True)
 @stack_option
 @click.option("-j", "--json", "as_json", is_flag=True)
 @click.option("--show-secrets", is_flag=True)

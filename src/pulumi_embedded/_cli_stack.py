@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from pulumi_embedded._errors import EngineError, NotSupported, UsageError
-from pulumi_embedded._flags import stack_option
+from pulumi_embedded._flags import CommandGroup, stack_option
 from redaction import REDACTED
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def stack() -> None:
     """Manage stacks."""
 

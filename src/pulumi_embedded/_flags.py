@@ -25,6 +25,24 @@ _WITHOUT_EFFECT = (
 )  # fmt: skip
 
 
+_REFUSED_COMMANDS = {
+    "cli": "new console import state install env login logout whoami org project api policy plugin schema "
+    "package convert watch logs template neo",
+    "stack": "change-secrets-provider graph import list migrate new rename select tag unselect",
+    "config": "copy env refresh remove-all set-all",
+}
+
+
+class CommandGroup(click.Group):
+    """A group that refuses by name those of the CLI's commands that are not there."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        command = super().get_command(context, name)
+        if command is None and name in _REFUSED_COMMANDS[str(self.name)].split():
+            raise NotSupported(f"`{name}`" if self.name == "cli" else f"`{self.name} {name}`")
+        return command
+
+
 def default_parallel() -> int:
     """How many steps run at once: the CLI's four per core, and enough for resources that mostly wait."""
     return max(16, 4 * (os.cpu_count() or 1))
@@ -32,7 +50,7 @@ def default_parallel() -> int:
 
 def _refuse(_context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     if value:
-        raise NotSupported(f"--{parameter.human_readable_name.replace('_', '-')}")
+        raise NotSupported(parameter.opts[0])
     return value
 
 

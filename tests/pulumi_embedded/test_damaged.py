@@ -1,4 +1,4 @@
-"""Files that people, editors and other CLIs leave behind: read as the CLI reads them, or refused in one line."""
+"""What people, editors and other CLIs leave behind or ask for: taken as the CLI takes it, or refused in one line."""
 
 import copy
 import json
@@ -11,6 +11,7 @@ import pytest
 
 from pulumi_embedded._backend import Backend
 from pulumi_embedded._checkpoint import checkpoint_bytes, load_deployment, parse_checkpoint
+from pulumi_embedded._cli import main
 from pulumi_embedded._config import StackConfig
 from pulumi_embedded._crypto import PassphraseCrypter, passphrase_from_environment
 from pulumi_embedded._errors import (
@@ -171,6 +172,26 @@ async def test_a_plugin_that_stays_silent_is_given_up(tmp_path: Path, monkeypatc
         await start_plugin(project, "demo", "127.0.0.1:1")
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["import", "a:b:C", "x", "id"], "`import`"),
+        (["state", "delete", "urn"], "`state`"),
+        (["stack", "select", "dev"], "`stack select`"),
+        (["config", "set-all"], "`config set-all`"),
+        (["up", "-t", "urn"], "-t"),
+        (["up", "-c", "a=b"], "-c"),
+    ],
+)
+def test_commands_of_the_cli_that_are_not_there_are_refused_by_name(
+    arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever knows the CLI learns that its command is meant, and where it is to be had."""
+    assert main(arguments) == 1
+    refusal = f"error: pulumi_embedded does not support {what}; use the pulumi CLI for it (the state is the same)\n"
+    assert capsys.readouterr().err == refusal
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '"x"'])
