@@ -46,7 +46,7 @@ def prompt_of(body):
         return read(body)
     return hashlib.sha256((Path(model) / "model.safetensors").read_bytes()).hexdigest()
 
-async def stream(request, prompt):
+async def stream(request, prompt, _with_usage):
     # A pause after each piece, so that pieces are not joined on their way to the reader.
     step = int(prompt.split()[1]) if prompt.startswith("cuts") else 50
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
