@@ -172,7 +172,7 @@ def test_the_key_is_the_configuration() -> None:
 async def test_a_worker_that_failed_three_times_ends_without_starting_vllm(
     fake_python: Path, start: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The file outlives the process; the last line names the remedy."""
+    """The file outlives the process; the last line of both names the remedy, for people and for programs."""
     home = tmp_path / "home0"
     home.mkdir()
     (home / "fake.json").write_text(json.dumps({"fail": "ValueError: No available memory for the cache blocks."}))
@@ -181,6 +181,9 @@ async def test_a_worker_that_failed_three_times_ends_without_starting_vllm(
         environment = {"WORKER_MODE": "load_balancer", "PORT": str(place.getsockname()[1])}
     first = await start(**environment)
     assert await first.finished() == 1
+    last = json.loads(first.lines[-1])
+    assert (last["event"], last["cause"]) == ("end", "no_kv_cache")
+    assert last["remedy"] in last["message"]
     state = home / ".cache" / "vllm-worker" / "starts.json"
     noted = json.loads(state.read_text())
     assert noted["count"] == 1
