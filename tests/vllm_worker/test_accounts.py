@@ -37,7 +37,7 @@ async def test_requests_over_http_are_limited_and_accounted_for(start: Start, tm
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]
     (tmp_path / "home0").mkdir()
-    (tmp_path / "home0" / "fake.json").write_text(json.dumps({"delay": 1}))
+    (tmp_path / "home0" / "fake.json").write_text(json.dumps({"delay": 0.6}))
     worker = await start(
         WORKER_MODE="pod", PORT=str(port), WORKER_API_KEY=KEY, WORKER_MAX_TOKENS="64", WORKER_ALLOWED_MODELS="fake",
         WORKER_TAG_RATE="3", RUNPOD_GPU_COUNT="2",
@@ -159,5 +159,5 @@ async def test_jobs_are_limited_and_accounted_for(start: Start, platform: JobApi
         while not (told := worker.events("metrics")) or told[-1]["requests"]["cancelled"] < 1:
             await asyncio.sleep(0.02)
     assert {key: told[-1][key] for key in figures} == figures
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.4)
     assert len(worker.events("metrics")) == len(told), "nothing has changed since"

@@ -104,7 +104,7 @@ class Metrics:
         """Log one line with all figures, if one of them has changed since the last one."""
         figures = self.snapshot()
         before, self._reported = self._reported, figures
-        if figures != before and any(figures["requests"].values()) | bool(figures["in_flight"]):
+        if figures != before and (self.in_flight or any(self._outcomes.values())):
             requests = figures["requests"]
             told = ", ".join(f"{count} {outcome}" for outcome, count in requests.items() if count)
             event("metrics", f"{told or 'nothing done yet'}, {self.in_flight} in flight", **figures)
