@@ -71,7 +71,10 @@ class Front:
                 try:
                     await web.TCPSite(runner, "0.0.0.0", port).start()  # noqa: S104 - the container's network is its own
                 except OSError as error:
-                    raise EngineError(f"{name}: port {port} cannot be opened: {error.strerror}") from error
+                    raise EngineError(
+                        f"{name}: port {port} cannot be opened: {error.strerror}; choose another one above 1023, and "
+                        "list it among the endpoint's or Pod's ports"
+                    ) from error
             async with open_session(self._address, self._settings.request_timeout) as session:
                 self._session = session
                 yield
