@@ -122,6 +122,14 @@ def test_a_worker_that_is_killed_has_failed_and_one_that_is_called_off_has_not(c
     for _ in range(3):
         container.starts().begin()
     assert "killed" in (container.refused() or "")
+    container.clock.now += 3600
+    for _ in range(3):
+        container.fail()
+    container.clock.now += REST_S
+    container.starts().begin()
+    with pytest.raises(EngineError, match="killed") as caught:
+        container.starts().refuse_if_resting()
+    assert caught.value.facts == {}, "the remedy of an older failure is not that of this one"
 
 
 @pytest.mark.parametrize(

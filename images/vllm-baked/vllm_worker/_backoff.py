@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Starts:
     def begin(self) -> None:
         """Note a failure beforehand: nobody can do it when the worker is killed."""
         self._began_at = self._clock()
-        self._write(replace(self._before, count=self._before.count + 1, at=self._began_at, took_s=0.0, message=KILLED))
+        self._write(Failures(self._before.key, self._before.count + 1, self._began_at, message=KILLED))
 
     def succeeded(self) -> None:
         """vLLM has answered: whatever failed before is forgotten."""
