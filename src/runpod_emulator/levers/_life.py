@@ -33,14 +33,17 @@ def add_routes(app: web.Application, ctx: Context) -> None:
     async def reset(request: web.Request) -> web.Response:
         """Delete everything that was made here. Refused while workers run, unless `?force`."""
         endpoints = records.endpoints()
+        runner, pods = request.app.get(PODS), records.pods()
         running = sum(len(ctx.fleet.workers(endpoint.id)) for endpoint in endpoints)
         if running and "force" not in request.query:
             raise Problem(HTTPStatus.CONFLICT, f"{running} workers are running; delete their endpoints or add ?force")
+        living = [pod.id for pod in pods if runner is not None and runner.run_of(pod.id) is not None]
+        if living and "force" not in request.query:
+            raise Problem(HTTPStatus.CONFLICT, f"{len(living)} pods are running; terminate them or add ?force")
         for endpoint in endpoints:
             records.delete_endpoint(endpoint.id)
             await ctx.fleet.endpoint_deleted(endpoint.id)
-        runner = request.app.get(PODS)
-        for pod in records.pods():
+        for pod in pods:
             if runner is not None:
                 await runner.terminate(pod.id)
         for template in records.templates():

@@ -80,6 +80,8 @@ class _PodRoutes:
         if asked in ("stop", "restart"):
             await self._runner.end(pod.id)
             pod = self._stored(request)
+            if self._runner.run_of(pod.id) is not None:
+                raise Problem(409, "the pod was started by another call meanwhile")
         if asked in ("start", "restart"):
             self._runner.check_ports(pod)
             self._runner.begin(pod)

@@ -92,6 +92,7 @@ async def test_a_pods_life(tmp_path: Path) -> None:
             assert str(port) in (await it.call("POST", action, {"action": "start"}, 400))["detail"]
         await it.call("POST", action, {"action": "start"})
         await it.until(made["id"], "RUNNING")
+        assert await it.answers(port, "/ping") == 200
         assert (await it.call("POST", action, {"action": "restart"}))["status"] in ("PROVISIONING", "STARTING")
         await it.until(made["id"], "RUNNING")
         host = it.ctx.host
@@ -117,6 +118,7 @@ async def test_a_pod_whose_program_fails_says_so_and_a_running_one_outlives_the_
         assert await it.answers(port, "/ping") == 200
         assert (await it.call("GET", f"/v2/pods/{broken['id']}"))["status"] == "ERROR"
         dump = await it.call("GET", "/_emulator/dump")
+        assert "1 pods are running" in (await it.call("POST", "/_emulator/reset", status=409))["detail"]
         await it.call("POST", "/_emulator/reset?force")
         assert (await it.call("GET", "/v2/pods"))["pods"] == []
         await it.call("POST", "/_emulator/load", dump)
