@@ -1,7 +1,9 @@
 """From a reference to the thing it names: sources and stores are opened here and nowhere else."""
 
+import os
 from pathlib import Path
 
+from weight_bakery._errors import BadRequest
 from weight_bakery._events import Event, Note, Progress
 from weight_bakery._layout import LayoutStore
 from weight_bakery._references import (
@@ -13,6 +15,7 @@ from weight_bakery._references import (
     LayoutReference,
     ModelReference,
     RegistryReference,
+    is_address,
     parse_target,
 )
 from weight_bakery._registry import RegistryStore
@@ -39,6 +42,9 @@ def open_source(model: ModelReference, request: BakeRequest, notice: Notice = ig
         from weight_bakery._source_s3 import BucketSource  # boto3 takes longer still
 
         return BucketSource(model)
+    endpoint = request.hub_endpoint or os.environ.get("HF_ENDPOINT")
+    if endpoint and not is_address(endpoint):  # huggingface_hub cannot even be imported with some of them
+        raise BadRequest(f"HF_ENDPOINT {endpoint!r} is not an address", "write https://<host>, or unset it")
     from weight_bakery._source_hub import HubSource  # huggingface_hub takes a moment to import
 
     return HubSource(

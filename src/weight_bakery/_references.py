@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from weight_bakery._errors import BadRequest
 
@@ -206,6 +207,15 @@ def is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an address of a server: http or https, a host, a port that can be one."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from weight_bakery._errors import BadRequest
-from weight_bakery._references import SourceChoice, is_loopback
+from weight_bakery._references import SourceChoice, is_address, is_loopback
 
 DATA_CENTERS = (
     "EU-CZ-1", "EU-RO-1", "EUR-IS-1", "EUR-NO-1", "US-CA-2", "US-GA-2", "US-IL-1", "US-KS-2", "US-MD-1", "US-MO-1",
@@ -154,8 +154,8 @@ def check_volume(request: SeedRequest) -> str:
         raise BadRequest(f"--prefix {request.prefix!r} is not a folder of the volume", f"write {CACHE_PREFIX}")
     center = request.datacenter.upper() if request.datacenter else None
     if request.endpoint_url is not None:
-        parts = urlsplit(request.endpoint_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.username or parts.query:
+        parts = urlsplit(request.endpoint_url) if is_address(request.endpoint_url) else None
+        if parts is None or parts.username or parts.query:
             raise BadRequest(f"--endpoint-url {request.endpoint_url!r} is not an address", "write https://<host>")
         if parts.scheme == "http" and not is_loopback(parts.netloc):
             raise BadRequest("--endpoint-url is plain http, and not on this machine", "write https://<host>")

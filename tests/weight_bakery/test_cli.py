@@ -92,6 +92,17 @@ def test_a_dry_run_lists_names_as_they_are(tmp_path: Path) -> None:
         assert name in done.stdout
 
 
+@pytest.mark.parametrize("address", ["http://[bad", "http://hub.example:99999", "hub.example", "ftp://hub.example"])
+def test_addresses_that_are_none_are_told_at_once(tmp_path: Path, address: str) -> None:
+    """Of the Hub and of a volume: as a mistake of whoever wrote them, without asking anybody."""
+    write_model(tmp_path / "Tiny")
+    hub = run(tmp_path, "--model", "owner/m", "--to", "oci:i:v", HF_ENDPOINT=address)
+    seed = run(tmp_path, "seed", "--volume", "volume1", "--model", "Tiny", "--endpoint-url", address)
+    for done, name in ((hub, "HF_ENDPOINT"), (seed, "--endpoint-url")):
+        assert done.stderr.startswith(f"error: {name} {address!r} is not an address; write https://<host>")
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
