@@ -283,9 +283,10 @@ class Stack:
             "warning",
             "",
             f"Attempting to deploy or update resources with {len(deployment.pending)} pending operations from "
-            f"previous deployment.{lines}\nThe engine was interrupted while these were under way. Check what the "
-            f"provider really has; a `refresh` takes it over, and `refresh --clear-pending-creates` forgets creations "
-            f"that never happened.",
+            f"previous deployment.{lines}\nThe engine was interrupted while these were under way, so they may have "
+            f"happened or not: look at what the provider really has. A resource that was created and that the provider "
+            f"does not find again by itself is declared with the option `import_`; `refresh --clear-pending-creates` "
+            f"forgets the notes of interrupted creations.",
         )
 
 
