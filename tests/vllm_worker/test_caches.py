@@ -59,7 +59,9 @@ async def test_a_miss_is_kept_and_the_next_worker_has_a_hit(start: Callable[...,
     """What the first start wrote lies in the second one's caches before its vLLM starts, times and modes included."""
     kept = tmp_path / "volume" / "caches"
     fake_start(tmp_path / "home0", WRITES)
-    first = await start(WORKER_CACHE_HARVEST=str(kept), MAX_MODEL_LEN="64")
+    # From an image's folder too: below a clone in /tmp the model's path would look like one of the image's.
+    bare = code_with_caches(tmp_path / "bare")
+    first = await start(PYTHONPATH=bare, WORKER_CACHE_HARVEST=str(kept), MAX_MODEL_LEN="64")
     ready = await first.event("ready")
     assert ready["caches"] == "miss"
     miss, written = first.events("caches")
