@@ -9,7 +9,7 @@ from dataclasses import replace
 from weight_bakery._attach import attest
 from weight_bakery._attached import Attached
 from weight_bakery._base import read_base
-from weight_bakery._blobs import BytesBlob
+from weight_bakery._blobs import BytesBlob, LayerBlob
 from weight_bakery._built import known_layers, locked_files
 from weight_bakery._checks import check_model
 from weight_bakery._digest_cache import DigestCache
@@ -191,6 +191,7 @@ class _Job:
 
     async def plan(self) -> BakePlan:
         """Describe the bake."""
+        await self._look_again()
         parts = self._parts
         chosen = [PlannedFile(file.path, file.size) for file in parts.selection.files]
         left = [PlannedFile(item.file.path, item.file.size, item.reason) for item in parts.selection.left_out]
@@ -234,6 +235,19 @@ class _Job:
             standing=standing.digest if standing else None,
             notes=await self._left_out(known),
         )
+
+    async def _look_again(self) -> None:
+        """Read the worker's layers where they alone leave the image's digest unknown.
+
+        Their files are remembered by times that others change too: an installer that links one more environment to its
+        cache changes the ctime of every file. Without this a preview would then show an update that is none.
+        """
+        unknown = [layer for layer in self._parts.layers if self._cache.layer_digest(layer) is None]
+        if all(layer.role in ("deps", "code") for layer in unknown):
+            for layer in unknown:
+                begun = time.time()
+                measured = await LayerBlob(layer, self._threads, None).measure(lambda _: None)
+                self._cache.learn(layer, measured, begun)
 
     async def _left_out(self, known: Sequence[tuple[BuiltLayer, dict[str, str]]] | None) -> tuple[str, ...]:
         """A line for each set of caches that the target's image has and this bake would not keep."""

@@ -46,12 +46,13 @@ def test_what_the_first_worker_compiled_the_next_one_starts_with(tmp_path: Path)
         digest = json.loads(harvest.stdout.splitlines()[-1])["harvest"]["digest"]
         assert f'"{digest}"' in (clone.root / LOCK).read_text()
         stack.write_text(plain)
-        assert "nothing to send" in clone.run("preview").stdout
+        shown = clone.run("preview").stdout
+        assert "nothing to send" in shown, shown
         clone.run("up", "--no-ask")
         assert digest in json.dumps(stand_in.endpoint)
         said = next(line for line in log_of(stand_in) if b"start-up caches: " in line).decode()
         assert f"start-up caches: hit ({archive.stem}: " in said
         assert stand_in.ask("weights") == f"You said: {stand_in.weights}"
         again = clone.run("preview").stdout
-        assert "unchanged" in again
-        assert "to update" not in again
+        assert "unchanged" in again, again
+        assert "to update" not in again, again

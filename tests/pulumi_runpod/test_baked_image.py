@@ -210,15 +210,6 @@ async def test_mistakes_are_told_before_anything_moves(
     assert not (project / "images").exists()
 
 
-async def test_two_resources_do_not_bake_to_one_tag(player: Player) -> None:
-    """They would move it back and forth; the second is refused, the first may be checked again."""
-    await player.check(State("BakedImage", "weights"), PROGRAM)
-    with pytest.raises(CheckFailed) as caught:
-        await player.check(State("BakedImage", "others"), PROGRAM)
-    assert "weights bakes to already" in caught.value.failures["to"]
-    await player.check(State("BakedImage", "weights"), PROGRAM)
-
-
 @pytest.mark.parametrize("damage", ["config.json", "model-00002-of-00002.safetensors", "cut off"])
 async def test_a_damaged_model_is_one_line_before_anything_moves(player: Player, project: Path, damage: str) -> None:
     """Without its config, without a shard, with a shard that was cut off: the file is named."""

@@ -85,7 +85,7 @@ async def test_a_miss_is_kept_and_the_next_worker_has_a_hit(start: Callable[...,
 
     second = await start(PYTHONPATH=code_with_caches(tmp_path / "image", kept), MAX_MODEL_LEN="64")
     ready = await second.event("ready")
-    assert ready["caches"] == "hit"
+    assert ready["caches"] == "hit", second.lines
     assert ready["phases"]["caches"] > 0
     (hit,) = second.events("caches")
     assert hit["message"].startswith(f"start-up caches: hit ({written['key']}: ")

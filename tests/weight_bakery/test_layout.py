@@ -47,6 +47,20 @@ def test_the_image_holds_the_source_byte_for_byte(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "layout" / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
 
 
+def test_a_plan_is_not_misled_by_one_more_link_to_the_workers_files(tmp_path: Path) -> None:
+    """Installers link files out of a cache they share, which changes the ctime of each: the same image, known to be."""
+    request = request_for(tmp_path, worker_deps=write_deps(tmp_path / "deps"))
+    time.sleep(0.15)
+    made = bake(request)
+    for file in sorted((tmp_path / "deps").rglob("*")):
+        if file.is_file():
+            (tmp_path / f"link-{file.stat().st_ino}").hardlink_to(file)
+    time.sleep(0.15)
+    plan = plan_bake(request)
+    assert plan.digest == made.digest
+    assert all(layer.present for layer in plan.layers)
+
+
 def test_two_machines_make_the_same_image(tmp_path: Path) -> None:
     """Other times, other permissions, files created in another order, another umask: the same digest."""
     first = bake(request_for(tmp_path / "one"))

@@ -26,8 +26,6 @@ class BakedImageController(Controller):
         super().__init__(session, lookups)
         self._plans: dict[str, asyncio.Task[Any]] = {}
         """By inputs: what a bake would do. Check, Diff and the preview ask for the same plan."""
-        self._targets: dict[str, str] = {}
-        """By target: the resource of this run that bakes to it."""
         self._warned: set[str] = set()
         self._baked: set[str] = set()
         """Targets that this run has made: deleting the resource that was replaced must not take them away."""
@@ -40,10 +38,6 @@ class BakedImageController(Controller):
         self, call: Call, olds: Properties, news: Properties, seed: bytes
     ) -> tuple[Properties, list[Failure]]:
         inputs, failures = await super().check(call, olds, news, seed)
-        target = plain(inputs.get("to"))
-        if isinstance(target, str) and (other := self._targets.setdefault(target, call.urn)) != call.urn:
-            reason = f"{target} is what {other.rpartition('::')[2]} bakes to already; give each image a tag of its own"
-            failures.append(Failure("to", reason))
         if not failures and not has_unknown(inputs):
             refused = _bakery().Refused
             try:
