@@ -71,7 +71,8 @@ class ContainerController(Controller):
         if any(plain(value) for value in lists.values()):
             spelled: Properties = {"args": UNKNOWN}
         else:
-            entrypoint, cmd = decode_args(plain(args) or "")
+            text = plain(args)
+            entrypoint, cmd = decode_args(text if isinstance(text, str) else "")
             spelled = {"entrypoint": list(entrypoint), "cmd": list(cmd)}
         return {**outputs, **{key: Secret(value) if secret else value for key, value in spelled.items()}}
 
